@@ -1,0 +1,1 @@
+"""What runs upstream: the fleet service, its PKI, the model repository and the compiler."""

@@ -1,0 +1,1 @@
+"""What runs on a device: one file per process, one file per plug."""
