@@ -1,0 +1,1 @@
+"""A simulated plant with real protocol servers, and the example device that it feeds."""

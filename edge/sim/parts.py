@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
+from edge.sim.optics import CLEAN, GRAIN_PX, SIZE, Optics, expose, grain
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -25,35 +27,26 @@ if TYPE_CHECKING:
 
     Plane = NDArray[np.float32]
 
-SIZE: Final = 64
+Kind = Literal["scratch", "blob", "missing_cap"]
 Label = Literal["ok", "scratch", "blob", "missing_cap"]
 LABELS: Final[tuple[Label, ...]] = ("ok", "scratch", "blob", "missing_cap")
 
+_KINDS: Final[tuple[Kind, ...]] = ("scratch", "blob", "missing_cap")
 _FACE_PX: Final = 17.5  # radius of the flat face, where scratches and blobs lie
 _CAP_PX: Final = 22.0  # outer radius of the ribbed skirt
 _SHOULDER_PX: Final = 27.5
 _RAIL_PX: Final = 4.0
-_TILE: Final = 256
 
 _Y, _X = np.meshgrid(np.arange(SIZE, dtype=np.float32), np.arange(SIZE, dtype=np.float32), indexing="ij")
 
 
 @dataclass(frozen=True)
 class Defect:
-    """What is wrong with a part. `size` and `contrast` run from 0 (smallest, faintest that counts) to 1 (plain to see)."""
+    """What is wrong with a part. `size` and `contrast` run from 0 (the least that counts) to 1 (plain to see)."""
 
-    kind: Literal["scratch", "blob", "missing_cap"]
+    kind: Kind
     size: float = 0.5
     contrast: float = 0.5
-
-
-@dataclass(frozen=True)
-class Optics:
-    """State of the camera station, for showing drift: a lamp that fades, a lens out of focus, dirt on the glass."""
-
-    lamp: float = 1.0
-    defocus_px: int = 0
-    dirt: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -91,16 +84,21 @@ class _Pose:
     turn_rad: float
 
 
-CLEAN_OPTICS: Final = Optics()
-
 _CAP_COLOURS: Final = np.array(
-    [[0.05, 0.16, 0.55], [0.60, 0.05, 0.06], [0.72, 0.72, 0.70], [0.06, 0.38, 0.14], [0.75, 0.45, 0.05], [0.05, 0.05, 0.055]],
+    [
+        [0.05, 0.16, 0.55],
+        [0.60, 0.05, 0.06],
+        [0.72, 0.72, 0.70],
+        [0.06, 0.38, 0.14],
+        [0.75, 0.45, 0.05],
+        [0.05, 0.05, 0.055],
+    ],
     dtype=np.float32,
 )
 _BOTTLE_COLOURS: Final = np.array([[0.42, 0.50, 0.52], [0.30, 0.46, 0.34], [0.44, 0.34, 0.22]], dtype=np.float32)
 
 
-def render(seed: int, part_id: int, defect: Defect | None = None, optics: Optics = CLEAN_OPTICS) -> NDArray[np.uint8]:
+def render(seed: int, part_id: int, defect: Defect | None = None, optics: Optics = CLEAN) -> NDArray[np.uint8]:
     """Draw one part as uint8 RGB of shape (64, 64, 3). The same arguments give the same bytes on one machine."""
     batch = _batch(seed)
     rng = np.random.default_rng((seed, part_id))
@@ -116,7 +114,7 @@ def render(seed: int, part_id: int, defect: Defect | None = None, optics: Optics
         if defect is not None:
             (_scratch if defect.kind == "scratch" else _blob)(face, rng, pose, defect)
         _blend(scene, face, _edge(_CAP_PX - pose.radius))
-    return _expose(scene, rng, optics)
+    return expose(scene, rng, optics)
 
 
 class PartStream:
@@ -134,10 +132,10 @@ class PartStream:
         rng = np.random.default_rng((self.seed, part_id, 1))
         if rng.random() >= self.defect_rate:
             return Part(part_id, "ok", None)
-        kind = (("scratch", "blob", "missing_cap"))[int(rng.integers(3))]
+        kind = _KINDS[int(rng.integers(len(_KINDS)))]
         return Part(part_id, kind, Defect(kind, float(rng.random()), float(rng.random())))
 
-    def image(self, part_id: int, optics: Optics = CLEAN_OPTICS) -> NDArray[np.uint8]:
+    def image(self, part_id: int, optics: Optics = CLEAN) -> NDArray[np.uint8]:
         """Draw a part of this stream."""
         return render(self.seed, part_id, self.part(part_id).defect, optics)
 
@@ -166,22 +164,14 @@ def _batch(seed: int) -> _Batch:
     )
 
 
-@lru_cache(maxsize=1)
-def _grain() -> Plane:
-    """Fine moulding texture, zero mean, as a tile that pictures cut pieces from."""
-    noise = np.random.default_rng(7).standard_normal((_TILE, _TILE)).astype(np.float32)
-    smooth = noise + 0.7 * (np.roll(noise, 1, 0) + np.roll(noise, 1, 1)) + 0.5 * np.roll(noise, (1, 1), (0, 1))
-    return (smooth / smooth.std()).astype(np.float32)
-
-
 def _cut_grain(rng: np.random.Generator) -> Plane:
-    top, left = rng.integers(0, _TILE - SIZE, 2)
-    return _grain()[top : top + SIZE, left : left + SIZE]
+    top, left = rng.integers(0, GRAIN_PX - SIZE, 2)
+    return grain()[top : top + SIZE, left : left + SIZE]
 
 
 def _edge(depth_px: Plane) -> Plane:
     """Coverage of a pixel that lies `depth_px` inside a shape's outline: antialiased over one pixel."""
-    return np.clip(depth_px + 0.5, 0.0, 1.0)
+    return np.asarray(np.clip(depth_px + 0.5, 0.0, 1.0))
 
 
 def _blend(scene: Plane, layer: Plane, cover: Plane) -> None:
@@ -208,7 +198,7 @@ def _belt(rng: np.random.Generator, batch: _Batch) -> Plane:
     shadow = 1.0 - 0.5 * np.clip(1.0 + rail_depth / 3.0, 0.0, 1.0) * (1.0 - cover)
     scene = (grey * shadow)[..., None] * batch.belt
     scene += (rail[..., None] - scene) * cover[..., None]
-    return scene.astype(np.float32)
+    return np.asarray(scene, dtype=np.float32)
 
 
 def _shade_shoulder(scene: Plane, rng: np.random.Generator, batch: _Batch, pose: _Pose, lamp_rad: float) -> None:
@@ -238,7 +228,7 @@ def _cap_face(rng: np.random.Generator, batch: _Batch, pose: _Pose, lamp_rad: fl
     off_x, off_y = pose.dx - glare_r * math.cos(lamp_rad), pose.dy - glare_r * math.sin(lamp_rad)
     glare = rng.uniform(0.03, 0.13) * np.exp(-(off_x**2 + off_y**2) / rng.uniform(20.0, 50.0))
     rim = 0.10 * bevel * np.clip(towards, 0.0, 1.0) ** 3
-    return np.maximum(shade, 0.1)[..., None] * batch.cap + (glare + rim)[..., None]
+    return np.asarray(np.maximum(shade, 0.1)[..., None] * batch.cap + (glare + rim)[..., None])
 
 
 def _emblem(batch: _Batch, pose: _Pose, lamp_rad: float) -> Plane:
@@ -285,8 +275,12 @@ def _blob(face: Plane, rng: np.random.Generator, pose: _Pose, defect: Defect) ->
     off, spin = 14.5 * math.sqrt(rng.random()), rng.uniform(-np.pi, np.pi)
     dx, dy = pose.dx - off * math.cos(spin), pose.dy - off * math.sin(spin)
     angle, wobble = np.arctan2(dy, dx), rng.uniform(-np.pi, np.pi, 2)
-    outline = (1.5 + 3.5 * defect.size) * (1.0 + 0.18 * np.cos(2 * angle + wobble[0]) + 0.12 * np.cos(3 * angle + wobble[1]))
-    cover = np.clip((outline - np.hypot(dx, dy)) / rng.uniform(0.8, 1.6) + 0.5, 0.0, 1.0) * _edge(_FACE_PX + 1.0 - pose.radius)
+    outline = (1.5 + 3.5 * defect.size) * (
+        1.0 + 0.18 * np.cos(2 * angle + wobble[0]) + 0.12 * np.cos(3 * angle + wobble[1])
+    )
+    cover = np.clip((outline - np.hypot(dx, dy)) / rng.uniform(0.8, 1.6) + 0.5, 0.0, 1.0) * _edge(
+        _FACE_PX + 1.0 - pose.radius
+    )
     tint = rng.uniform(0.8, 1.2, 3).astype(np.float32)
     face += (_tone(face, pose, rng, defect.contrast) * 1.15 * cover)[..., None] * tint
 
@@ -304,39 +298,3 @@ def _draw_neck(scene: Plane, rng: np.random.Generator, batch: _Batch, pose: _Pos
     gleam = rng.uniform(0.05, 0.35) * np.exp(-(off_x**2 + off_y**2) / rng.uniform(3.0, 14.0))
     _blend(layer, liquid[..., None] * 0.5 * batch.bottle + gleam[..., None], _edge(11.4 - radius))
     _blend(scene, layer, 0.9 * _edge(20.0 - radius))
-
-
-def _expose(scene: Plane, rng: np.random.Generator, optics: Optics) -> NDArray[np.uint8]:
-    """The lamp's gradient and tint, motion blur along the belt, focus, then sensor noise and an 8-bit gamma curve."""
-    slope_x, slope_y = rng.uniform(-0.0035, 0.0035, 2)
-    vignette = 1.0 - 0.00011 * ((_X - 31.5) ** 2 + (_Y - 31.5) ** 2)
-    field = optics.lamp * rng.uniform(0.85, 1.12) * vignette * (1.0 + slope_x * (_X - 31.5) + slope_y * (_Y - 31.5))
-    tint = rng.uniform(0.95, 1.05, 3).astype(np.float32)
-    image = scene * field[..., None].astype(np.float32) * tint
-    image = _smear(image, 1, float(rng.uniform(0.0, 0.30)))
-    for _ in range(1 + 2 * optics.defocus_px):
-        image = _smear(_smear(image, 0, 0.16), 1, 0.16)
-    if optics.dirt > 0.0:
-        haze = np.clip(_grain()[:8, :8].repeat(8, 0).repeat(8, 1) * 0.2 + 0.5, 0.0, 1.0)[..., None]
-        image += optics.dirt * haze * (0.30 - image)
-    noise = rng.standard_normal(image.shape, dtype=np.float32)
-    image += noise * np.float32(rng.uniform(0.004, 0.010)) * np.sqrt(np.maximum(image, 0.0) + 0.02) * 1.6
-    return np.asarray(_GAMMA[np.clip(image * 4095.0, 0.0, 4095.0).astype(np.int16)])
-
-
-def _smear(image: Plane, axis: int, weight: float) -> Plane:
-    """Mix each pixel with both neighbours along `axis`, each with `weight`; borders keep their own value."""
-    out = image * np.float32(1.0 - 2.0 * weight)
-    before, after = [slice(None)] * 3, [slice(None)] * 3
-    before[axis], after[axis] = slice(None, -1), slice(1, None)
-    lower, upper = tuple(before), tuple(after)
-    out[upper] += np.float32(weight) * image[lower]
-    out[lower] += np.float32(weight) * image[upper]
-    first, last = [slice(None)] * 3, [slice(None)] * 3
-    first[axis], last[axis] = slice(0, 1), slice(-1, None)
-    for border in (tuple(first), tuple(last)):
-        out[border] += np.float32(weight) * image[border]
-    return out
-
-
-_GAMMA: Final = (255.0 * (np.arange(4096) / 4095.0) ** (1 / 2.0) + 0.5).astype(np.uint8)
