@@ -1,0 +1,230 @@
+"""A device's settings: `device.toml`, `pipelines/*.toml`, and the sections that the agent holds over them.
+
+A device folder ("home") holds `device.toml`, `tags/`, `pipelines/`, `models/<name>/<version>/`, `identity/` and
+`state/` (the agent's, historian's and uplink's own files). `load_settings` reports every problem at once.
+Paths in settings are relative to the home.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.messages import SLUG
+from schemas.topics import Place
+
+Slug = Annotated[str, Field(pattern=SLUG)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Milliseconds = Annotated[float, Field(gt=0, le=3_600_000)]
+
+
+class Section(BaseModel):
+    """A table of settings: frozen, and a key that is not known is a problem."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Device(Section):
+    """Where the device stands and what it is."""
+
+    site: Slug
+    line: Slug
+    node: Slug
+    hardware: Annotated[str, Field(pattern=r"^[a-z0-9_.+-]{0,64}$")] = "generic"
+
+
+class Broker(Section):
+    """The device's own broker. `credentials`: JSON of user -> password; `socket` wins over host and port."""
+
+    host: str = "127.0.0.1"
+    port: Port = 1883
+    socket: str = ""
+    credentials: str = ""
+
+
+class Source(Section):
+    """A PLC or gateway: `driver` is a file of edge/connectors/. `tags`: a CSV or TOML tag list.
+
+    `groups`: poll group -> period in milliseconds. `options` are the driver's own.
+    """
+
+    driver: Slug
+    host: str = "127.0.0.1"
+    port: Port = 502
+    timeout_ms: Milliseconds = 500
+    tags: str
+    groups: dict[str, Milliseconds]
+    options: dict[str, str | int | float | bool] = {}
+
+
+class Outputs(Section):
+    """Where a pipeline's decisions go: tags of one source, all marked `rw`.
+
+    `verdict` is written before `part` (whose change latches it in the PLC). `failsafe` is the verdict tag's value for
+    anything but a timely OK. No decision or self-test for `lease_ms`: fail-safe, latched until `rearm` reads true.
+    `heartbeat` is advanced every `heartbeat_ms` while the lease holds; the PLC's watchdog watches it.
+    """
+
+    source: Slug
+    verdict: str
+    part: str = ""
+    failsafe: bool = True
+    armed: str = ""
+    rearm: str = ""
+    heartbeat: str = ""
+    heartbeat_ms: Milliseconds = 100
+    lease_ms: Milliseconds = 500
+
+
+class Camera(Section):
+    """A camera: `driver` is a file of edge/cameras/, `address` its own notation (host:port, folder, device)."""
+
+    driver: Slug
+    address: str
+    stream: str = ""
+    timeout_ms: Milliseconds = 1000
+    options: dict[str, str | int | float | bool] = {}
+
+
+class FrameInput(Section):
+    """A pipeline fed by one camera stream."""
+
+    frames: Slug
+
+
+class WindowInput(Section):
+    """A pipeline fed by the last `length` readings of `tags` of one source's poll group, every `every` readings."""
+
+    source: Slug
+    group: str
+    tags: Annotated[list[str], Field(min_length=1)]
+    length: Annotated[int, Field(ge=1, le=100_000)]
+    every: Annotated[int, Field(ge=1)] = 1
+
+
+class DecisionRule(Section):
+    """How scores become a verdict.
+
+    Classifier: NOK when the probabilities of `reject` labels add up to `threshold`. Anomaly: NOK when the score does;
+    it ends when the score falls under `clear` (hysteresis).
+    """
+
+    reject: list[str] = []
+    threshold: Annotated[float, Field(ge=0)] = 0.5
+    clear: Annotated[float, Field(ge=0)] | None = None
+
+
+class Pipeline(Section):
+    """One model behind one input under one deadline. `bad_input`: what to do when a tag is not Good."""
+
+    lane: Slug = "bulk"
+    model: Slug
+    input: FrameInput | WindowInput
+    deadline_ms: Milliseconds
+    decision: DecisionRule = DecisionRule()
+    max_batch_size: Annotated[int, Field(ge=1, le=256)] = 8
+    bad_input: Literal["hold", "skip"] = "skip"
+    event: bool = False
+
+
+class Engine(Section):
+    """How models run: `engine` is a file of edge/engines/."""
+
+    engine: Slug = "cpu"
+    folder: str = "models"
+
+
+class OpcUa(Section):
+    """The OPC UA server. `anonymous` lets a client without credentials read (never write)."""
+
+    endpoint: str = "opc.tcp://127.0.0.1:4840"
+    anonymous: bool = False
+    users: str = ""
+    tick_ms: Milliseconds = 100
+
+
+class Influx(Section):
+    """An InfluxDB: version 1 takes `database` (and optionally user and password), 2 and 3 take org, bucket, token."""
+
+    version: Literal[1, 2, 3] = 1
+    url: str
+    database: str = "plantedge"
+    org: str = ""
+    bucket: str = ""
+    token_file: str = ""
+    user: str = ""
+    password_file: str = ""
+    timeout_ms: Milliseconds = 5000
+
+
+class Historian(Section):
+    """The local store, and where it is copied to."""
+
+    quota_mb: Annotated[int, Field(ge=16)] = 2048
+    raw_days: Annotated[float, Field(gt=0)] = 7.0
+    event_days: Annotated[float, Field(gt=0)] = 365.0
+    flush_ms: Milliseconds = 250
+    influx: Influx | None = None
+
+
+class Mirror(Section):
+    """What MES and SCADA see. `tag_hz` bounds each tag's rate; sinks are files of edge/sinks/."""
+
+    tag_hz: Annotated[float, Field(gt=0, le=10)] = 1.0
+
+
+class Uplink(Section):
+    """The fleet bus, by mutual TLS; `identity` holds ca.pem, device.pem, device.key. No host: no uplink."""
+
+    host: str = ""
+    port: Port = 8883
+    identity: str = "identity"
+    policy: Literal["strict", "aggregates"] = "strict"
+    health_s: Annotated[float, Field(ge=10, le=3600)] = 10.0
+    outbox_mb: Annotated[int, Field(ge=1)] = 64
+
+
+class Settings(Section):
+    """Everything that a device's processes are told."""
+
+    device: Device
+    broker: Broker = Broker()
+    sources: dict[Slug, Source] = {}
+    outputs: dict[Slug, Outputs] = {}
+    cameras: dict[Slug, Camera] = {}
+    pipelines: dict[Slug, Pipeline] = {}
+    runtime: Engine = Engine()
+    opcua: OpcUa = OpcUa()
+    historian: Historian = Historian()
+    mirror: Mirror = Mirror()
+    uplink: Uplink = Uplink()
+
+    @property
+    def place(self) -> Place:
+        """The device's place in topics."""
+        return Place(self.device.site, self.device.line, self.device.node)
+
+    @property
+    def lanes(self) -> dict[str, list[str]]:
+        """Lane -> its pipelines, the runtime's instances."""
+        found: dict[str, list[str]] = {}
+        for name, pipeline in self.pipelines.items():
+            found.setdefault(pipeline.lane, []).append(name)
+        return found
+
+    def instances(self, table: str) -> list[str]:
+        """Return the instances of a process row's `instances_of`; [""] for a single process."""
+        return sorted(getattr(self, table)) if table else [""]
+
+
+def load_settings(home: Path) -> Settings:
+    """Read and check a device folder, with the agent's overrides and `overlay.toml` (written by `plantedge up`).
+
+    Raises:
+        SettingsError: every problem of every file, as `file:line: what, what to do`.
+    """
+    from edge.settings_files import read_settings  # the loader is larger than the model; it imports us
+
+    return read_settings(home)

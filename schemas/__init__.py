@@ -1,0 +1,1 @@
+"""The contract: every message, every topic, every error. Imports nothing of ours."""

@@ -1,0 +1,536 @@
+"""Every message on every bus, as msgspec Structs. `schemas/topics.py` says where each one travels.
+
+Each message carries `schema` (name/version), `epoch` (nanoseconds at its publisher's start) and `seq` (counted per
+topic), stamped by `bus.typed.Publisher`; readers count gaps by them. Fields are only ever added, with defaults.
+
+Times: `*_ns` of CLOCK_MONOTONIC are named in their docstring and are valid only within `boot`; `time_ns` is the
+wall clock, for records. Latencies are in milliseconds. Upstream messages (`Health` and below) are closed: no extra
+fields, no bytes, bounded numbers and short patterned strings only.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+SLUG = r"^[a-z0-9_-]{1,64}$"
+Slug = Annotated[str, Meta(pattern=SLUG)]
+Value = bool | int | float | str | list[bool] | list[int] | list[float] | None
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """What every message carries: schema, epoch and seq."""
+
+    schema: str = ""
+    epoch: int = 0
+    seq: int = 0
+
+
+def schema_of(kind: type[Message]) -> str:
+    """Return `name/version` of a message class, for example `reading/1`."""
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    return str(fields["schema"].default)
+
+
+class Quality(StrEnum):
+    """How far a value can be trusted, as OPC UA says it."""
+
+    GOOD = "good"
+    UNCERTAIN = "uncertain"
+    BAD = "bad"
+
+
+class Verdict(StrEnum):
+    """What a pipeline says of a part."""
+
+    OK = "ok"
+    NOK = "nok"
+    UNKNOWN = "unknown"
+
+
+class Proof(StrEnum):
+    """What a decision rests on: a part, or a self-test that keeps the lease of an idle line."""
+
+    PART = "part"
+    SELFTEST = "selftest"
+
+
+class Outcome(StrEnum):
+    """What became of one input of a pipeline."""
+
+    RESULT = "result"
+    LATE = "late"
+    DROPPED = "dropped"
+
+
+class Phase(StrEnum):
+    """Life of an event."""
+
+    NEW = "new"
+    UPDATE = "update"
+    END = "end"
+
+
+class Severity(StrEnum):
+    """How much an event matters."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ALARM = "alarm"
+
+
+class State(StrEnum):
+    """State of a process. `active` means that data flows."""
+
+    STARTING = "starting"
+    ACTIVE = "active"
+    IDLE = "idle"
+    DEGRADED = "degraded"
+    STOPPED = "stopped"
+
+
+# --- site: data -----------------------------------------------------------------------------------------------------
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One tag's value; `reason` says why it is not Good; `age_ms` since it was last read Good."""
+
+    value: Value = None
+    quality: Quality = Quality.GOOD
+    reason: str = ""
+    age_ms: float = 0.0
+
+
+class Reading(Message, frozen=True, kw_only=True):
+    """One poll of one poll group of one source, all its tags by their original names.
+
+    `scan_ns`: CLOCK_MONOTONIC when the scan began. `scan_ms`: how long it took.
+    """
+
+    schema: str = "reading/1"
+    source: Slug
+    group: str
+    boot: str
+    scan_ns: int
+    scan_ms: float
+    time_ns: int
+    tags: dict[str, Sample]
+
+
+class Frame(Message, frozen=True, kw_only=True):
+    """One camera frame or window: `data` is C-ordered `dtype` of `shape`.
+
+    `trigger_ns`: CLOCK_MONOTONIC of the trigger; the deadline counts from it.
+    """
+
+    schema: str = "frame/1"
+    stream: Slug
+    part_id: int
+    boot: str
+    trigger_ns: int
+    time_ns: int
+    shape: tuple[int, ...]
+    dtype: str
+    data: memoryview | bytes
+    quality: Quality = Quality.GOOD
+    reason: str = ""
+
+
+class Decision(Message, frozen=True, kw_only=True):
+    """What the line shall do with a part. `deadline_ns`, `trigger_ns`: CLOCK_MONOTONIC.
+
+    A decision whose proof is `selftest` names no part: it only renews the lease on the outputs.
+    """
+
+    schema: str = "decision/1"
+    pipeline: Slug
+    result_id: str
+    part_id: int | None
+    verdict: Verdict
+    proof: Proof
+    boot: str
+    trigger_ns: int
+    deadline_ns: int
+    reason: str = ""
+
+
+class Output(Message, frozen=True, kw_only=True):
+    """What connect wrote to the PLC for one decision, acknowledged by the PLC. Latencies from the trigger.
+
+    `failsafe` is true where the fail-safe value was written in place of the verdict; `reason` then says why.
+    """
+
+    schema: str = "output/1"
+    pipeline: Slug
+    result_id: str
+    part_id: int | None
+    verdict: Verdict
+    failsafe: bool
+    actuate_ms: float
+    total_ms: float
+    late: bool
+    time_ns: int
+    reason: str = ""
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a result's time went, in milliseconds.
+
+    `ingest`: trigger (or scan) to received; `queue`: received to taken; `preprocess`, `infer`; `total`: trigger to
+    published.
+    """
+
+    ingest: float
+    queue: float
+    preprocess: float
+    infer: float
+    total: float
+
+
+class Result(Message, frozen=True, kw_only=True):
+    """One input's fate in one pipeline, with the identity of everything that made it.
+
+    `result_id` is `{pipeline}-{source_epoch:x}-{source_seq}`: a repeat has the same id. A dropped input has the verdict
+    unknown and its reason. `input_topic` tells frames from readings.
+    """
+
+    schema: str = "result/1"
+    result_id: str
+    pipeline: Slug
+    input: Slug
+    source_epoch: int
+    source_seq: int
+    part_id: int | None
+    outcome: Outcome
+    verdict: Verdict
+    label: str
+    score: float
+    scores: dict[str, float]
+    quality: Quality
+    reason: str
+    latency: Latency
+    deadline_ms: float
+    model: Slug
+    version: str
+    digest: str
+    time_ns: int
+
+
+class Insight(Message, frozen=True, kw_only=True):
+    """One window (10 s) of one pipeline. `dropped` by reason; `gaps`: inputs that never arrived."""
+
+    schema: str = "insight/1"
+    pipeline: Slug
+    model: Slug
+    version: str
+    window_s: float
+    inputs: int
+    results: int
+    late: int
+    dropped: dict[str, int]
+    gaps: int
+    verdicts: dict[str, int]
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    score_mean: float
+    time_ns: int
+
+
+class Event(Message, frozen=True, kw_only=True):
+    """Something that happened. `key` joins new, update and end of one event; `args` explain `code`."""
+
+    schema: str = "event/1"
+    key: str
+    origin: Slug
+    code: Slug
+    phase: Phase
+    severity: Severity
+    text: str
+    args: dict[str, str | int | float | bool]
+    time_ns: int
+
+
+# --- site: control --------------------------------------------------------------------------------------------------
+
+
+class Write(Message, frozen=True, kw_only=True):
+    """A request to write one tag. The same `request_id` from the same origin is carried out once."""
+
+    schema: str = "write/1"
+    request_id: str
+    tag: str
+    value: Value
+
+
+class Reply(Message, frozen=True, kw_only=True):
+    """The answer to a `Write` or a `ConfigSet`: `value` as read back, or the reason why not."""
+
+    schema: str = "reply/1"
+    request_id: str
+    ok: bool
+    value: Value = None
+    reason: str = ""
+
+
+class Slot(Message, frozen=True, kw_only=True):
+    """A model slot: what the agent wants loaded (`desired`), or what a runtime has in memory (`state`)."""
+
+    schema: str = "slot/1"
+    model: Slug
+    version: str
+    digest: str
+    folder: str = ""
+    phase: Annotated[str, Meta(pattern="^(desired|loading|active|rejected)$")] = "desired"
+    reason: str = ""
+
+
+class ConfigSet(Message, frozen=True, kw_only=True):
+    """A request for new values of one section. `base_version`: the version that the writer has seen."""
+
+    schema: str = "config_set/1"
+    request_id: str
+    base_version: int
+    values: dict[str, object]
+
+
+class ConfigState(Message, frozen=True, kw_only=True):
+    """What a section's values are, and what became of the last request."""
+
+    schema: str = "config_state/1"
+    section: Slug
+    version: int
+    phase: Annotated[str, Meta(pattern="^(applied|applying|rejected|reverted)$")]
+    values: dict[str, object]
+    origin: str = ""
+    request_id: str = ""
+    problems: list[str] = []
+
+
+class Desired(Message, frozen=True, kw_only=True):
+    """What the fleet wants of this device, as the uplink received it: sections of configuration, model versions."""
+
+    schema: str = "desired/1"
+    generation: int
+    config: dict[str, dict[str, object]] = {}
+    models: dict[str, str] = {}
+
+
+class Status(Message, frozen=True, kw_only=True):
+    """A process about itself. `config`: section -> version that it runs with. `counters` are since its start."""
+
+    schema: str = "status/1"
+    process: Slug
+    state: State
+    reason: str = ""
+    pid: int = 0
+    boot: str = ""
+    uptime_s: float = 0.0
+    rss_mb: float = 0.0
+    clock_synced: bool | None = None
+    clock_offset_ms: float | None = None
+    config: dict[str, int] = {}
+    counters: dict[str, float] = {}
+    time_ns: int = 0
+
+
+# --- site: JSON for MES and SCADA -----------------------------------------------------------------------------------
+
+
+class MesResult(Message, frozen=True, kw_only=True):
+    """A result for MES and SCADA. `time` is ISO 8601 in UTC; ids and integers over 2^53 are strings."""
+
+    schema: str = "mes_result/1"
+    time: str
+    result_id: str
+    pipeline: str
+    part_id: int | str | None
+    verdict: Verdict
+    label: str
+    score: float
+    quality: Quality
+    late: bool
+    latency_ms: float
+    model: str
+    version: str
+
+
+class MesTag(Message, frozen=True, kw_only=True):
+    """One tag for MES and SCADA, by its original name."""
+
+    schema: str = "mes_tag/1"
+    time: str
+    source: str
+    tag: str
+    value: Value
+    unit: str
+    quality: Quality
+    reason: str = ""
+
+
+class MesEvent(Message, frozen=True, kw_only=True):
+    """An event for MES and SCADA."""
+
+    schema: str = "mes_event/1"
+    time: str
+    key: str
+    origin: str
+    code: str
+    phase: Phase
+    severity: Severity
+    text: str
+
+
+# --- upstream: closed, metadata only --------------------------------------------------------------------------------
+
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9_.+-]{0,64}$")]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{0,64}$")]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Millis = Annotated[float, Meta(ge=0, le=1e9)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Rate = Annotated[float, Meta(ge=0, le=1e7)]
+WallNs = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Reason = Annotated[str, Meta(pattern=r"^[a-z_]{0,32}$")]
+
+
+class UpstreamPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A closed part of an upstream message."""
+
+
+class Upstream(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A closed message: only what is named here can leave the site."""
+
+    schema: Annotated[str, Meta(pattern=r"^[a-z_]{1,32}/[0-9]{1,4}$")] = ""
+    epoch: WallNs = 0
+    seq: Count = 0
+    time_ns: WallNs
+
+
+class ProcessHealth(UpstreamPart, frozen=True, kw_only=True):
+    """One process of a device."""
+
+    process: Slug
+    state: State
+    rss_mb: Annotated[float, Meta(ge=0, le=1e6)]
+
+
+class PipelineHealth(UpstreamPart, frozen=True, kw_only=True):
+    """How one pipeline keeps its deadlines: times and rates, never verdicts."""
+
+    pipeline: Slug
+    rate_hz: Rate
+    p50_ms: Millis
+    p99_ms: Millis
+    late: Count
+    dropped: Count
+
+
+class Health(Upstream, frozen=True, kw_only=True):
+    """State of a device, the latest wins. `reasons` are codes of what is not well."""
+
+    schema: Annotated[str, Meta(pattern="^health/[0-9]{1,4}$")] = "health/1"
+    site: Slug
+    line: Slug
+    hardware: Name
+    software: Name
+    state: Annotated[str, Meta(pattern="^(ok|degraded|alarm)$")]
+    reasons: Annotated[list[Reason], Meta(max_length=16)]
+    uptime_s: Annotated[float, Meta(ge=0, le=1e10)]
+    cpu_share: Share
+    memory_share: Share
+    disk_share: Share
+    temperature_c: Annotated[float, Meta(ge=-100, le=300)] | None
+    certificate_until_ns: WallNs
+    upstream_bytes_today: Count
+    outbox: Count
+    links_up: Count
+    links_down: Count
+    processes: Annotated[list[ProcessHealth], Meta(max_length=32)]
+    pipelines: Annotated[list[PipelineHealth], Meta(max_length=32)]
+
+
+class ModelHealth(UpstreamPart, frozen=True, kw_only=True):
+    """One model slot."""
+
+    model: Slug
+    version: Name
+    digest: Digest
+    phase: Annotated[str, Meta(pattern="^(desired|loading|active|rejected)$")]
+
+
+class Models(Upstream, frozen=True, kw_only=True):
+    """The models that a device has, and the configuration versions that it runs."""
+
+    schema: Annotated[str, Meta(pattern="^models/[0-9]{1,4}$")] = "models/1"
+    models: Annotated[list[ModelHealth], Meta(max_length=64)]
+    config: Annotated[dict[Slug, Count], Meta(max_length=32)]
+
+
+class Alert(Upstream, frozen=True, kw_only=True):
+    """An event's code and phase; its text and values stay on the site."""
+
+    schema: Annotated[str, Meta(pattern="^alert/[0-9]{1,4}$")] = "alert/1"
+    key: Digest
+    origin: Slug
+    code: Slug
+    phase: Phase
+    severity: Severity
+
+
+class Report(Upstream, frozen=True, kw_only=True):
+    """What became of something the fleet asked for: a generation of desired state, or a request."""
+
+    schema: Annotated[str, Meta(pattern="^report/[0-9]{1,4}$")] = "report/1"
+    about: Annotated[str, Meta(pattern="^(config|models|request)$")]
+    id: Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,64}$")]
+    ok: bool
+    reason: Reason
+
+
+class LedgerRow(UpstreamPart, frozen=True, kw_only=True):
+    """What left under one kind of message: payload and wire bytes."""
+
+    kind: Slug
+    messages: Count
+    payload_bytes: Count
+
+
+class Ledger(Upstream, frozen=True, kw_only=True):
+    """A day's account of what left the site. `wire_bytes` counts TLS and MQTT framing too."""
+
+    schema: Annotated[str, Meta(pattern="^ledger/[0-9]{1,4}$")] = "ledger/1"
+    day: Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+    wire_bytes: Count
+    rows: Annotated[list[LedgerRow], Meta(max_length=16)]
+
+
+# --- downstream -----------------------------------------------------------------------------------------------------
+
+
+class FleetDesired(Message, frozen=True, kw_only=True):
+    """Desired state of one device, retained; `generation` only grows."""
+
+    schema: str = "fleet_desired/1"
+    generation: int
+    models: dict[str, str] = {}
+
+
+class FleetConfig(Message, frozen=True, kw_only=True):
+    """Desired configuration of one device, retained: section -> values."""
+
+    schema: str = "fleet_config/1"
+    generation: int
+    sections: dict[str, dict[str, object]] = {}
+
+
+class FleetRequest(Message, frozen=True, kw_only=True):
+    """A one-off request, never retained, ignored after `expires_ns` (wall clock)."""
+
+    schema: str = "fleet_request/1"
+    id: str
+    verb: Annotated[str, Meta(pattern="^(ping|restart|selftest|doctor)$")]
+    expires_ns: int
+    process: str = ""
