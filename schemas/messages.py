@@ -121,7 +121,7 @@ class Reading(Message, frozen=True, kw_only=True):
 
 
 class Frame(Message, frozen=True, kw_only=True):
-    """One camera frame or window: `data` is C-ordered `dtype` of `shape`.
+    """One camera frame or window: `data` is C-ordered `dtype` of `shape`, a view into the received packet.
 
     `trigger_ns`: CLOCK_MONOTONIC of the trigger; the deadline counts from it.
     """
@@ -134,7 +134,7 @@ class Frame(Message, frozen=True, kw_only=True):
     time_ns: int
     shape: tuple[int, ...]
     dtype: str
-    data: memoryview | bytes
+    data: memoryview
     quality: Quality = Quality.GOOD
     reason: str = ""
 

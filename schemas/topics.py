@@ -68,7 +68,7 @@ class Place:
     def __post_init__(self) -> None:
         """Refuse what can't stand in a topic."""
         for field in ("site", "line", "node"):
-            if not re.match(m.SLUG, getattr(self, field)):
+            if not re.fullmatch(m.SLUG, getattr(self, field)):
                 raise ValueError(f"{field} {getattr(self, field)!r} is not a slug of [a-z0-9_-], 1 to 64 long")
 
     def fields(self) -> dict[str, str]:
@@ -104,7 +104,7 @@ class Topic:
     def name(self, place: Place, **fields: str) -> str:
         """Return the topic's name; every field is a slug."""
         for key, value in fields.items():
-            if not re.match(m.SLUG, value):
+            if not re.fullmatch(m.SLUG, value):
                 raise ValueError(f"{self.key}: {key} {value!r} is not a slug of [a-z0-9_-], 1 to 64 long")
         return self.pattern.format(**place.fields(), **fields)
 
@@ -187,7 +187,7 @@ WRITE = Topic(
 )  # fmt: skip
 REPLY = Topic(
     key="REPLY", pattern=PLANT + "reply/{origin}", messages=(m.Reply,), codec=Codec.JSON, qos=1, retain=False,
-    publishers=_roles(Role.CONNECT, Role.AGENT), readers=_roles(Role.OPCUA, Role.MES, Role.CLI, Role.UPLINK),
+    publishers=_roles(Role.CONNECT, Role.AGENT), readers=_roles(Role.OPCUA, Role.MES, Role.CLI),
     max_bytes=4_096, max_hz=200, drop=Drop.NOTHING, binds="origin", bound="reader",
 )  # fmt: skip
 SLOT_DESIRED = Topic(
@@ -202,7 +202,7 @@ SLOT_STATE = Topic(
 )  # fmt: skip
 CONFIG_SET = Topic(
     key="CONFIG_SET", pattern=PLANT + "config/{section}/set/{origin}", messages=(m.ConfigSet,), codec=Codec.JSON, qos=1,
-    retain=False, publishers=_roles(Role.CLI, Role.UPLINK), readers=_roles(Role.AGENT),
+    retain=False, publishers=_roles(Role.CLI), readers=_roles(Role.AGENT),
     max_bytes=65_536, max_hz=1, drop=Drop.NOTHING, binds="origin",
 )  # fmt: skip
 CONFIG_STATE = Topic(
