@@ -6,7 +6,7 @@ A reader accepts schema versions N-1 to N+1 of the message it knows; fields it d
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Protocol, TypeVar, cast
 
 import msgspec
@@ -29,7 +29,7 @@ class _Head(msgspec.Struct):
     schema: str
 
 
-@lru_cache(maxsize=None)
+@cache
 def _decoder(kind: type[Message] | type[_Head], codec: Codec) -> _Decoder:
     if codec is Codec.MSGPACK:
         return msgspec.msgpack.Decoder(kind)

@@ -110,7 +110,7 @@ class Process:
         log.log(level, "%s: %s %s", self.identity, state.value, reason)
         self.publish_status()
 
-    def event(self, code: str, phase: Phase, severity: Severity, text: str, *, key: str = "", **args: Any) -> None:  # noqa: ANN401 - Event.args checks
+    def event(self, code: str, phase: Phase, severity: Severity, text: str, *, key: str = "", **args: Any) -> None:
         """Publish an event of this process; `key` joins its phases (default: the code)."""
         publisher = self._events.get(code)
         if publisher is None:
@@ -201,9 +201,7 @@ def broker_address(settings: Settings, home: Path, identity: str) -> Address:
             password = str(json.loads((home / broker.credentials).read_text())[identity])
         except (OSError, ValueError, KeyError) as error:
             raise SettingsError(
-                [
-                    f"{home / broker.credentials}: no password for {identity} ({error!r}); `plantedge up` writes this file"
-                ]
+                [f"{home / broker.credentials}: no password for {identity} ({error!r}); `plantedge up` writes it"]
             ) from error
     return Address(
         host=broker.host, port=broker.port, username=identity if password else "", password=password,

@@ -84,9 +84,9 @@ MIRROR = ProcessRow(
 )  # fmt: skip
 UPLINK = ProcessRow(
     name="uplink", role=Role.UPLINK, module="edge.uplink", lane=Lane.CONTROL, sections=("uplink",),
-    subscribes=(t.STATUS, t.INSIGHT, t.SLOT_STATE, t.EVENT, t.REPLY, t.CONFIG_STATE, t.DOWN_DESIRED, t.DOWN_CONFIG,
+    subscribes=(t.STATUS, t.INSIGHT, t.SLOT_STATE, t.EVENT, t.CONFIG_STATE, t.DOWN_DESIRED, t.DOWN_CONFIG,
                 t.DOWN_REQUEST),
-    publishes=(t.UP_HEALTH, t.UP_MODELS, t.UP_ALERT, t.UP_REPORT, t.UP_LEDGER, t.DESIRED, t.CONFIG_SET, t.STATUS),
+    publishes=(t.UP_HEALTH, t.UP_MODELS, t.UP_ALERT, t.UP_REPORT, t.UP_LEDGER, t.DESIRED, t.STATUS),
 )  # fmt: skip
 
 PROCESSES: tuple[ProcessRow, ...] = (AGENT, CONNECT, RUNTIME, CAMERA, OPCUA, HISTORIAN, MIRROR, UPLINK)

@@ -173,6 +173,7 @@ class Mirror(Section):
     """What MES and SCADA see. `tag_hz` bounds each tag's rate; sinks are files of edge/sinks/."""
 
     tag_hz: Annotated[float, Field(gt=0, le=10)] = 1.0
+    sinks: list[Slug] = ["mes"]
 
 
 class Uplink(Section):

@@ -1,0 +1,289 @@
+"""agent: the owner of durable state: model slots and configuration.
+
+In: slot state, config set, desired (what the uplink received), status. Out: slot desired, config state, reply, event.
+
+A change of configuration is checked, written as pending, announced, and confirmed once every process that it concerns
+runs with it; otherwise the previous values return by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from bus import Delivery
+from bus.codec import encode
+from bus.typed import Publisher
+from edge.config_store import SECTIONS, ConfigRefused, ConfigStore, Values, merged
+from edge.contract import Contract
+from edge.process import Process
+from edge.processes import PROCESSES
+from edge.slot_store import SlotStore
+from schemas.errors import ContractError, PlantEdgeError
+from schemas.messages import (
+    ConfigSet,
+    ConfigState,
+    Desired,
+    Phase,
+    Reply,
+    Severity,
+    Slot,
+    State,
+    Status,
+)
+from schemas.topics import CONFIG_SET, CONFIG_STATE, DESIRED, REPLY, SLOT_DESIRED, SLOT_STATE, STATUS, Role
+
+COME_UP_S = 15.0
+QUEUE_LIMIT = 64
+
+
+@dataclass(frozen=True)
+class Change:
+    """A request to change one section, from a person on the site or from the fleet."""
+
+    section: str
+    values: Values
+    base_version: int | None
+    origin: str
+    request_id: str
+    reply_to: str = ""
+    correlation: bytes = b""
+
+    @property
+    def role(self) -> Role:
+        """Whose rights the change has."""
+        return Role.UPLINK if self.origin == "fleet" else Role.CLI
+
+
+class Agent:
+    """Holds slots and configuration, and carries out one change after the other."""
+
+    def __init__(self, process: Process) -> None:
+        """Read the durable state."""
+        self._process = process
+        self.config = ConfigStore(process.home)
+        self.slots = SlotStore(process.home)
+        self._statuses: dict[str, Status] = {}
+        self._status_seen = asyncio.Event()
+        self._changes: asyncio.Queue[Change] = asyncio.Queue(QUEUE_LIMIT)
+        self._states: dict[str, Publisher[ConfigState]] = {}
+        self._desired: dict[str, Publisher[Slot]] = {}
+        self._generation = {"models": 0, "config": 0}
+        self._models = process.home / process.settings.runtime.folder
+        self._rejected: set[str] = set()
+
+    # -- models -------------------------------------------------------------------------------------------------------
+
+    def announce_models(self) -> None:
+        """Publish which version of each model shall be loaded; say which folders can't be."""
+        problems: list[str] = []
+        for model in sorted(path.name for path in self._models.glob("[!.]*") if path.is_dir()):
+            try:
+                self._announce(model, self._folder(model))
+            except ContractError as error:
+                problems += error.problems
+                self._process.event(
+                    "model_unusable", Phase.NEW, Severity.ALARM, str(error)[:1000], key=f"model-{model}", model=model
+                )
+        if not self._models.is_dir():
+            problems.append(f"{self._models}: no such folder; put models there as <name>/<version>/")
+        self._process.report(State.DEGRADED if problems else State.ACTIVE, "; ".join(problems))
+
+    def _folder(self, model: str) -> Path:
+        version = self.slots.pinned(model) or newest_version(self._models / model)
+        return self._models / model / version
+
+    def _announce(self, model: str, folder: Path) -> None:
+        contract = Contract.load(folder)
+        publisher = self._desired.get(model)
+        if publisher is None:
+            publisher = self._desired[model] = self._process.publisher(SLOT_DESIRED, Slot, model=model)
+        publisher.send(Slot(model=model, version=contract.version, digest=contract.sha256, folder=str(folder)))
+
+    def slot_state(self, slot: Slot, _: Delivery) -> None:
+        """Note what a runtime has loaded; a rejected model is an event until it is loaded."""
+        key = f"slot-{slot.model}"
+        if slot.phase == "rejected" and key not in self._rejected:
+            self._rejected.add(key)
+            self._process.event(
+                "model_rejected", Phase.NEW, Severity.ALARM, slot.reason[:1000], key=key, model=slot.model,
+                version=slot.version,
+            )  # fmt: skip
+        elif slot.phase == "active" and key in self._rejected:
+            self._rejected.discard(key)
+            self._process.event("model_rejected", Phase.END, Severity.INFO, "loaded", key=key, model=slot.model)
+
+    # -- configuration ------------------------------------------------------------------------------------------------
+
+    def config_set(self, request: ConfigSet, delivery: Delivery) -> None:
+        """Queue a change from the site."""
+        fields = CONFIG_SET.parse(delivery.topic) or {}
+        reply_to = delivery.response_topic if REPLY.parse(delivery.response_topic) else ""
+        change = Change(
+            fields.get("section", ""), dict(request.values), request.base_version, fields.get("origin", ""),
+            request.request_id, reply_to, delivery.correlation,
+        )  # fmt: skip
+        self._queue(change)
+
+    def desired(self, desired: Desired, _: Delivery) -> None:
+        """Queue what the fleet wants, each generation once; an older generation is stale and ignored."""
+        if desired.config and desired.generation > self._generation["config"]:
+            self._generation["config"] = desired.generation
+            for section, values in desired.config.items():
+                self._queue(Change(section, dict(values), None, "fleet", f"fleet-{desired.generation}"))
+        if desired.models and desired.generation > self._generation["models"]:
+            self._generation["models"] = desired.generation
+            self._pin(desired.models)
+
+    def _pin(self, models: dict[str, str]) -> None:
+        for model, version in models.items():
+            if (self._models / model / version / "model.toml").is_file():
+                self.slots.pin(model, version)
+        self.announce_models()
+
+    def status(self, status: Status, _: Delivery) -> None:
+        """Note what a process says about itself."""
+        self._statuses[status.process] = status
+        self._status_seen.set()
+
+    def announce_config(self) -> None:
+        """Publish every section's state; what was pending at a crash has been reverted before."""
+        for section in self.config.pending():
+            self.config.revert(section)
+            self._say(section, "reverted", problems=["the agent ended before the change was confirmed"])
+        for section in sorted(SECTIONS):
+            if section not in self._states:
+                self._say(section, "applied")
+
+    async def carry_out(self) -> None:
+        """Take one change after the other, until cancelled."""
+        while True:
+            await self._change(await self._changes.get())
+
+    async def _change(self, change: Change) -> None:
+        try:
+            self.config.check(change.section, change.values, change.base_version, change.role)
+        except ConfigRefused as error:
+            self._refuse(change, list(error.problems))
+            return
+        held = self.config.held(change.section)
+        if merged(held.values, change.values) == held.values:  # a repeat, or desired state after a restart
+            self._say(change.section, "applied", change)
+            self._reply(change, True, "", held.version)
+            return
+        concerned = self._concerned(change.section)
+        held = self.config.begin(change.section, change.values)
+        self._say(change.section, "applying", change)
+        missing = await self._wait_for(concerned, change.section, held.version)
+        if missing:
+            self.config.revert(change.section)
+            problems = [f"{name} did not come up with it within {COME_UP_S:.0f} s" for name in sorted(missing)]
+            self._say(change.section, "reverted", change, problems)
+            self._process.event(
+                "config_reverted", Phase.NEW, Severity.WARNING, "; ".join(problems), section=change.section,
+                origin=change.origin,
+            )  # fmt: skip
+            self._reply(change, False, "; ".join(problems))
+            return
+        self.config.confirm(change.section)
+        self._say(change.section, "applied", change)
+        self._process.event(
+            "config_applied", Phase.NEW, Severity.INFO, f"{change.section} is at version {held.version}",
+            section=change.section, origin=change.origin,
+        )  # fmt: skip
+        self._reply(change, True, "", held.version)
+
+    def _concerned(self, section: str) -> set[str]:
+        """Return the processes that restart for a section and are well now."""
+        return {
+            row.identity(instance)
+            for row in PROCESSES
+            if section in row.sections
+            for instance in self._process.settings.instances(row.instances_of)
+            if self._runs(row.identity(instance))
+        }
+
+    def _runs(self, identity: str) -> bool:
+        status = self._statuses.get(identity)
+        return status is not None and status.state in (State.ACTIVE, State.IDLE)
+
+    async def _wait_for(self, identities: set[str], section: str, version: int) -> set[str]:
+        """Wait until each process runs well with a version; return those that did not within the time."""
+        end = time.monotonic() + COME_UP_S
+        missing = set(identities)
+        while missing and time.monotonic() < end:
+            self._status_seen.clear()
+            missing = {
+                name
+                for name in missing
+                if not (self._runs(name) and self._statuses[name].config.get(section, 0) == version)
+            }
+            if missing:
+                try:
+                    await asyncio.wait_for(self._status_seen.wait(), max(0.05, end - time.monotonic()))
+                except TimeoutError:
+                    break
+        return missing
+
+    def _queue(self, change: Change) -> None:
+        try:
+            self._changes.put_nowait(change)
+        except asyncio.QueueFull:
+            self._refuse(change, [f"{QUEUE_LIMIT} changes are waiting already; try again"])
+
+    def _refuse(self, change: Change, problems: list[str]) -> None:
+        if change.section in SECTIONS:
+            self._say(change.section, "rejected", change, problems)
+        self._process.event(
+            "config_rejected", Phase.NEW, Severity.WARNING, "; ".join(problems)[:1000], origin=change.origin
+        )
+        self._reply(change, False, "; ".join(problems))
+
+    def _say(self, section: str, phase: str, change: Change | None = None, problems: list[str] | None = None) -> None:
+        publisher = self._states.get(section)
+        if publisher is None:
+            publisher = self._states[section] = self._process.publisher(CONFIG_STATE, ConfigState, section=section)
+        held = self.config.held(section)
+        publisher.send(
+            ConfigState(
+                section=section, version=held.version, phase=phase, values=held.values,
+                origin=change.origin if change else "", request_id=change.request_id if change else "",
+                problems=problems or [],
+            )
+        )  # fmt: skip
+
+    def _reply(self, change: Change, ok: bool, reason: str, version: int | None = None) -> None:
+        if change.reply_to:
+            reply = Reply(request_id=change.request_id, ok=ok, value=version, reason=reason[:1000])
+            self._process.bus.publish(
+                change.reply_to, encode(REPLY, reply), qos=REPLY.qos, correlation=change.correlation
+            )
+
+
+def newest_version(folder: Path) -> str:
+    """Return the highest version of a model's folder; versions are compared number by number.
+
+    Raises:
+        ContractError: the folder holds no version.
+    """
+    versions = [path.name for path in folder.glob("[0-9]*") if (path / "model.toml").is_file()]
+    if not versions:
+        raise ContractError([f"{folder}: no <version>/model.toml in it"])
+    return max(versions, key=lambda name: [int(part) if part.isdigit() else 0 for part in name.split(".")])
+
+
+async def main(process: Process) -> None:
+    """Run until cancelled."""
+    agent = Agent(process)
+    try:
+        agent.announce_config()
+    except OSError as error:
+        raise PlantEdgeError(f"{process.home / 'state'}: can't be written ({error}); check owner and disk") from error
+    agent.announce_models()
+    await process.read(STATUS, Status, agent.status)
+    await process.read(SLOT_STATE, Slot, agent.slot_state)
+    await process.read(CONFIG_SET, ConfigSet, agent.config_set)
+    await process.read(DESIRED, Desired, agent.desired)
+    await agent.carry_out()

@@ -1,0 +1,134 @@
+"""JSON for MES and SCADA on `mes/...` of the device's broker: results at once, tags coalesced, events at once.
+
+Times are ISO 8601 in UTC; integers over 2^53, which JavaScript and many MES can't hold, travel as strings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+
+from bus.typed import Publisher
+from edge.process import Process
+from edge.tags import load_tags
+from schemas.messages import Event, MesEvent, MesResult, MesTag, Quality, Reading, Result, Value
+from schemas.topics import MES_EVENT, MES_RESULT, MES_TAG, slug
+
+MAX_TAGS = 20_000
+REFRESH_S = 60.0  # an unchanged tag is repeated this often, so that a reader sees that it is alive
+_MAX_SAFE_INTEGER = 2**53
+
+
+def iso_time(time_ns: int) -> str:
+    """Return a wall-clock time as ISO 8601 in UTC with milliseconds."""
+    seconds, rest_ns = divmod(time_ns, 1_000_000_000)
+    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest_ns // 1000)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def json_safe(value: Value) -> Value:
+    """Return `value` with integers over 2^53 as strings, also in lists."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int) and abs(value) > _MAX_SAFE_INTEGER:
+        return str(value)
+    if isinstance(value, list) and any(isinstance(item, int) and abs(item) > _MAX_SAFE_INTEGER for item in value):
+        return ",".join(str(item) for item in value)
+    return value
+
+
+def mes_result(result: Result) -> MesResult:
+    """Return a result as MES and SCADA read it."""
+    part = result.part_id
+    return MesResult(
+        time=iso_time(result.time_ns), result_id=result.result_id, pipeline=result.pipeline,
+        part_id=str(part) if part is not None and part > _MAX_SAFE_INTEGER else part, verdict=result.verdict,
+        label=result.label, score=result.score, quality=result.quality, late=result.outcome == "late",
+        latency_ms=result.latency.total, model=result.model, version=result.version,
+    )  # fmt: skip
+
+
+def mes_event(event: Event) -> MesEvent:
+    """Return an event as MES and SCADA read it."""
+    return MesEvent(
+        time=iso_time(event.time_ns), key=event.key, origin=event.origin, code=event.code, phase=event.phase,
+        severity=event.severity, text=event.text,
+    )  # fmt: skip
+
+
+class MesSink:
+    """Publishes JSON; a tag at most `tag_hz` times a second, its newest value."""
+
+    def __init__(self, process: Process) -> None:
+        """Learn the tags' units from the sources' tag lists."""
+        self._process = process
+        self._period_s = 1.0 / process.settings.mirror.tag_hz
+        self._units = {
+            (name, tag.name): tag.unit
+            for name, source in process.settings.sources.items()
+            for tag in load_tags(process.home / source.tags)
+        }
+        self._results: dict[str, Publisher[MesResult]] = {}
+        self._events: dict[str, Publisher[MesEvent]] = {}
+        self._tags: dict[tuple[str, str], Publisher[MesTag]] = {}
+        self._pending: dict[tuple[str, str], MesTag] = {}
+        self._sent: dict[tuple[str, str], tuple[Value, Quality, float]] = {}
+
+    def reading(self, reading: Reading) -> None:
+        """Keep the newest value of each tag until the next tick."""
+        for name, sample in reading.tags.items():
+            key = (reading.source, name)
+            if key not in self._pending and len(self._pending) >= MAX_TAGS:
+                self._process.counters["tags_refused"] = self._process.counters.get("tags_refused", 0) + 1
+                continue
+            self._pending[key] = MesTag(
+                time=iso_time(reading.time_ns), source=reading.source, tag=name, value=json_safe(sample.value),
+                unit=self._units.get(key, ""), quality=sample.quality, reason=sample.reason,
+            )  # fmt: skip
+
+    def result(self, result: Result) -> None:
+        """Publish a result."""
+        publisher = self._results.get(result.pipeline)
+        if publisher is None:
+            publisher = self._process.publisher(MES_RESULT, MesResult, pipeline=result.pipeline)
+            self._results[result.pipeline] = publisher
+        publisher.send(mes_result(result))
+
+    def event(self, event: Event) -> None:
+        """Publish an event under its code."""
+        publisher = self._events.get(event.code)
+        if publisher is None:
+            publisher = self._events[event.code] = self._process.publisher(MES_EVENT, MesEvent, kind=event.code)
+        publisher.send(mes_event(event))
+
+    async def run(self) -> None:
+        """Publish what changed, once per tick."""
+        while True:
+            await asyncio.sleep(self._period_s)
+            self.publish_changed(time.monotonic())
+
+    def publish_changed(self, now_s: float) -> int:
+        """Publish each pending tag that is new, changed or due again; return how many."""
+        pending, self._pending = self._pending, {}
+        count = 0
+        for key, tag in pending.items():
+            sent = self._sent.get(key)
+            if sent is not None and sent[:2] == (tag.value, tag.quality) and now_s - sent[2] < REFRESH_S:
+                continue
+            if self._tag_publisher(key).send(tag):
+                self._sent[key] = (tag.value, tag.quality, now_s)
+                count += 1
+        return count
+
+    def _tag_publisher(self, key: tuple[str, str]) -> Publisher[MesTag]:
+        publisher = self._tags.get(key)
+        if publisher is None:
+            source, tag = key
+            publisher = self._tags[key] = self._process.publisher(MES_TAG, MesTag, source=source, tag=slug(tag))
+        return publisher
+
+
+def open_sink(process: Process) -> MesSink:
+    """Open the sink for a mirror process."""
+    return MesSink(process)
