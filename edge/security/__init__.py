@@ -1,0 +1,1 @@
+"""Identity, boot trust, segmentation and residency of a device."""
