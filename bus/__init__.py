@@ -69,11 +69,19 @@ Handler = Callable[[Delivery], None]
 
 @dataclass(slots=True)
 class BusStats:
-    """Counters since the start of a bus; `dropped` counts what was published without a connection or over the bound."""
+    """Counters since the start of a bus.
+
+    `dropped`: published without a connection, over the bound or larger than the broker takes. `refused`: QoS 1 that
+    the broker acknowledged with an error. `unrouted`: received without a handler. Bytes are those on the socket: MQTT
+    and TLS framing included.
+    """
 
     published: int = 0
     received: int = 0
     dropped: int = 0
+    refused: int = 0
+    unrouted: int = 0
+    handler_errors: int = 0
     connects: int = 0
     bytes_out: int = 0
     bytes_in: int = 0
@@ -90,7 +98,10 @@ class Bus(Protocol):
     False as the connection comes and goes), connect_timeout_s=10.0`.
     """
 
-    stats: BusStats
+    @property
+    def stats(self) -> BusStats:
+        """Counters since the start."""
+        ...
 
     async def __aenter__(self) -> Self:
         """Connect."""
