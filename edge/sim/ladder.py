@@ -1,0 +1,113 @@
+"""The simulated PLC's program, without its network: shift register of verdicts, watchdog, fail-safe, reset.
+
+`docs/how-to` shows the same program in ladder and SCL. Times are seconds of one monotonic clock, given by the caller.
+What the edge device can't do is done here: with no verdict in time, or a silent edge, a part is rejected by the PLC
+itself and counted as undecided.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+WATCHDOG_S = 0.5  # the edge's heartbeat must advance this often
+REARM_AFTER_S = 0.5  # the heartbeat has to advance for so long before the operator's reset is given
+REARM_PULSE_S = 1.0
+SHIFT_REGISTER = 512  # parts between camera and ejector, at most
+
+
+@dataclass
+class LadderCounters:
+    """What the PLC counts. `late_writes`: verdicts for parts that had passed; `stray_writes`: for parts unknown."""
+
+    late_writes: int = 0
+    stray_writes: int = 0
+    watchdog_trips: int = 0
+    rearms: int = 0
+
+
+class Ladder:
+    """State of the PLC's program. `reject`, `part_id`, `heartbeat` and `armed` are written by the edge device."""
+
+    def __init__(self, now_s: float, manual_rearm: bool = False) -> None:
+        """Start with the watchdog tripped: no edge has spoken yet."""
+        self.counters = LadderCounters()
+        self.reject = True
+        self.part_id = 0
+        self.heartbeat = 0
+        self.armed = False
+        self.watchdog_tripped = True
+        self.manual_rearm = manual_rearm
+        self._verdicts: OrderedDict[int, bool] = OrderedDict()
+        self._newest_part = 0
+        self._gone_part = 0
+        self._beat_s = now_s - WATCHDOG_S
+        self._alive_since_s: float | None = None
+        self._rearm_until_s = now_s
+
+    # -- what the edge device writes ----------------------------------------------------------------------------------
+
+    def write_part_id(self, part_id: int) -> None:
+        """Latch the reject coil's value for a part: what its write means in this PLC."""
+        self.part_id = part_id
+        if part_id <= self._gone_part:
+            self.counters.late_writes += 1
+        elif part_id > self._newest_part:
+            self.counters.stray_writes += 1
+        else:
+            self._verdicts[part_id] = self.reject
+            if len(self._verdicts) > SHIFT_REGISTER:
+                self._verdicts.popitem(last=False)
+
+    def write_heartbeat(self, value: int, now_s: float) -> None:
+        """Feed the watchdog if the counter has moved."""
+        if value == self.heartbeat:
+            return
+        self.heartbeat = value
+        self.scan(now_s)
+        self._beat_s = now_s
+        self.watchdog_tripped = False
+        if self._alive_since_s is None:
+            self._alive_since_s = now_s
+
+    def write_armed(self, armed: bool, now_s: float) -> None:
+        """Take over whether the edge device vouches for its verdicts; falling, it asks for a new reset."""
+        if self.armed and not armed:
+            self._alive_since_s = None
+        if armed:
+            self._rearm_until_s = now_s
+        self.armed = armed
+
+    # -- what the line does -------------------------------------------------------------------------------------------
+
+    def enter(self, part_id: int) -> None:
+        """A part is at the camera."""
+        self._newest_part = part_id
+
+    def leave(self, part_id: int, now_s: float) -> tuple[bool, bool]:
+        """A part is at the ejector: return (rejected, decided)."""
+        self.scan(now_s)
+        self._gone_part = part_id
+        verdict = self._verdicts.pop(part_id, None)
+        if verdict is None or self.watchdog_tripped:
+            return True, False
+        return verdict, True
+
+    def press_reset(self, now_s: float) -> None:
+        """The operator's reset button."""
+        self._rearm_until_s = now_s + REARM_PULSE_S
+        self.counters.rearms += 1
+
+    def rearm(self, now_s: float) -> bool:
+        """Return whether the reset reads true now."""
+        return now_s < self._rearm_until_s
+
+    def scan(self, now_s: float) -> None:
+        """Run the timers: the watchdog, and the reset of the simulated operator."""
+        if not self.watchdog_tripped and now_s - self._beat_s > WATCHDOG_S:
+            self.watchdog_tripped = True
+            self.counters.watchdog_trips += 1
+            self._alive_since_s = None
+        waiting = not self.armed and not self.manual_rearm and not self.rearm(now_s)
+        if waiting and self._alive_since_s is not None and now_s - self._alive_since_s >= REARM_AFTER_S:
+            self.press_reset(now_s)

@@ -1,0 +1,226 @@
+"""A simulated bottling plant with real protocol servers: a Modbus TCP controller and a line camera, behind cables.
+
+`python -m edge.sim.plant --modbus-port 0 --camera-port 0` prints one line of JSON with its ports once it is ready and
+runs until SIGTERM or SIGINT. `edge.sim.control` asks for its state and breaks its cables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import cast, get_args
+
+import uvloop
+
+from edge.sim.cable import FAULT_KINDS, Cable
+from edge.sim.cable import FaultKind as CableFaultKind
+from edge.sim.camera import Album, CameraServer
+from edge.sim.control import State, serve_control
+from edge.sim.controller import Controller, LineState
+from edge.sim.ladder import Ladder
+from edge.sim.line import Line
+from edge.sim.parts import PartStream
+from edge.sim.signals import FaultKind as ProcessFaultKind
+
+_SWITCH_S = 0.0005  # the drawing thread gives way this soon; Python's 5 ms would show in the triggers
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlantOptions:
+    """How a plant is set up; port 0 takes any that is free."""
+
+    host: str = "127.0.0.1"
+    modbus_port: int = 0
+    camera_port: int = 0
+    control: Path | None = None
+    parts_per_s: float = 20.0
+    defect_rate: float = 0.05
+    travel_ms: float = 60.0
+    seed: int = 1
+    manual_rearm: bool = False
+
+
+class Plant:
+    """Line, controller, camera and cables; enter it as a context manager inside a running loop."""
+
+    def __init__(self, options: PlantOptions) -> None:
+        """Build all parts; nothing moves yet."""
+        self.options = options
+        self.ports: dict[str, int] = {}
+        self._began_s = time.monotonic()
+        stream = PartStream(options.seed, options.defect_rate)
+        self.state = LineState()
+        self.ladder = Ladder(self._began_s, options.manual_rearm)
+        self.controller = Controller(self.ladder, self.state)
+        self.album = Album(stream)
+        self.camera = CameraServer(self.album)
+        self.line = Line(
+            stream, self.ladder, self.state, self.camera.shoot, options.parts_per_s, options.travel_ms / 1e3
+        )
+        self.cables = {"modbus": Cable(options.seed), "camera": Cable(options.seed + 1)}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve and run the line until `stop`; print the ports when ready."""
+        behind = await self.controller.listen("127.0.0.1", 0), await self.camera.listen("127.0.0.1", 0)
+        self.ports = {
+            "modbus": self.cables["modbus"].lay(self.options.host, self.options.modbus_port, behind[0]),
+            "camera": self.cables["camera"].lay(self.options.host, self.options.camera_port, behind[1]),
+        }
+        control = await serve_control(self.options.control, self.answer) if self.options.control else None
+        self.album.start()
+        line = asyncio.ensure_future(self.line.run())
+        print(
+            json.dumps({f"{name}_port": port for name, port in self.ports.items()} | {"pid": os.getpid()}), flush=True
+        )
+        try:
+            await _first_of(line, asyncio.ensure_future(_set(stop)))
+        finally:
+            if control is not None:
+                control.close()
+            for cable in self.cables.values():
+                cable.close()
+            self.camera.close()
+            self.album.close()
+            await self.controller.close()
+
+    # -- control ------------------------------------------------------------------------------------------------------
+
+    def answer(self, request: dict[str, object]) -> State:
+        """Carry out one request of `edge.sim.control` and return the state.
+
+        Raises:
+            ValueError: the request is not understood; the message says what is.
+        """
+        match request.get("do"):
+            case "state":
+                pass
+            case "fault":
+                self._fault(request)
+            case "disturb":
+                kind = _one_of("kind", request.get("kind"), get_args(ProcessFaultKind))
+                self.line.disturb(cast(ProcessFaultKind, kind), _number("severity", request.get("severity", 1.0)))
+            case "rearm":
+                self.ladder.press_reset(time.monotonic())
+            case "clear":
+                self.line.disturb(None)
+                for cable in self.cables.values():
+                    cable.clear()
+            case other:
+                raise ValueError(f"{other!r} is not one of state, fault, disturb, rearm, clear")
+        return self.report()
+
+    def _fault(self, request: dict[str, object]) -> None:
+        cable = self.cables[_one_of("cable", request.get("cable", "modbus"), tuple(self.cables))]
+        kind = cast(CableFaultKind, _one_of("kind", request.get("kind"), FAULT_KINDS))
+        cable.damage(kind, _number("for_s", request.get("for_s", 5.0)), _number("delay_s", request.get("delay_s", 0.2)))
+
+    def report(self) -> State:
+        """Return all counters and what the plant is doing."""
+        tally, counters = asdict(self.line.tally), asdict(self.ladder.counters)
+        return {
+            **tally,
+            **counters,
+            "undecided": self.line.tally.undecided_good + self.line.tally.undecided_bad,
+            "armed": self.ladder.armed,
+            "watchdog_tripped": self.ladder.watchdog_tripped,
+            "reject": self.ladder.reject,
+            "heartbeat": self.ladder.heartbeat,
+            "part_id": self.ladder.part_id,
+            "modbus_requests": self.controller.requests,
+            "grabbers": self.camera.grabbers,
+            "pictures_sent": self.camera.sent,
+            "pictures_replaced": self.camera.replaced,
+            "pictures_drawn_late": self.album.drawn_late,
+            "max_behind_ms": round(self.line.max_behind_ms, 3),
+            "uptime_s": round(time.monotonic() - self._began_s, 3),
+            "faults": {name: cable.fault.kind for name, cable in self.cables.items() if cable.fault is not None},
+            "ports": self.ports,
+        }
+
+
+def _one_of(what: str, value: object, allowed: Sequence[str]) -> str:
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{what} {value!r} is not one of {', '.join(allowed)}")
+    return value
+
+
+def _number(what: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 86_400:
+        raise ValueError(f"{what} {value!r} is not a number from 0 to 86400")
+    return float(value)
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def _first_of(*tasks: asyncio.Future[None]) -> None:
+    done, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+async def _serve(options: PlantOptions) -> None:
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    await Plant(options).run(stop)
+
+
+def run_plant(options: PlantOptions) -> int:
+    """Run a plant in this interpreter until SIGTERM or SIGINT; return the exit status."""
+    sys.setswitchinterval(_SWITCH_S)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            uvloop.run(_serve(options))
+    except OSError as error:
+        print(f"the simulated plant can't start: {error}; is another one running? --modbus-port 0 takes a free port",
+              file=sys.stderr)  # fmt: skip
+        return 1
+    finally:
+        if options.control is not None:
+            options.control.unlink(missing_ok=True)
+    return 0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add a plant's options to a command line."""
+    default = PlantOptions()
+    parser.add_argument("--host", default=default.host, help="address to serve on (default: %(default)s)")
+    parser.add_argument("--modbus-port", type=int, default=default.modbus_port, help="0 takes any free port")
+    parser.add_argument("--camera-port", type=int, default=default.camera_port, help="0 takes any free port")
+    parser.add_argument("--control", type=Path, default=None, help="unix socket for `plantedge sim state|fault|clear`")
+    parser.add_argument("--parts-per-s", type=float, default=default.parts_per_s)
+    parser.add_argument("--defect-rate", type=float, default=default.defect_rate)
+    parser.add_argument("--travel-ms", type=float, default=default.travel_ms, help="from the camera to the ejector")
+    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--manual-rearm", action="store_true", help="the reset is pressed by `sim rearm` alone")
+
+
+def options_of(arguments: argparse.Namespace) -> PlantOptions:
+    """Return the options that `add_arguments` parsed."""
+    names = PlantOptions.__dataclass_fields__
+    return PlantOptions(**{name: getattr(arguments, name) for name in names})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `python -m edge.sim.plant`."""
+    parser = argparse.ArgumentParser(prog="python -m edge.sim.plant", description="Run a simulated bottling plant.")
+    add_arguments(parser)
+    return run_plant(options_of(parser.parse_args(argv)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
