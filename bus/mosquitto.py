@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import random
@@ -150,6 +151,7 @@ class BrokerProcess:
         """
         if self.running:
             raise StartError(f"the broker of {self._log.parent} already runs (pid {self.pid})")
+        _refuse_if_taken(address)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "data").mkdir(mode=0o700, exist_ok=True)
         config = folder / "mosquitto.conf"
@@ -181,8 +183,6 @@ class BrokerProcess:
                 last = str(error)
                 time.sleep(0.02)
             else:
-                if not self.running:  # somebody else's broker answered: ours found the port taken
-                    raise StartError(f"{_where(self._where)} is another broker's: {self._last_words()}")
                 return
         raise StartError(f"the broker does not answer at {_where(self._where)}: {last}; {self._last_words()}")
 
@@ -225,6 +225,15 @@ def _dies_with_us() -> list[str]:
     if setpriv is None or threading.current_thread() is not threading.main_thread():
         return []
     return [setpriv, "--pdeathsig", "TERM"]
+
+
+def _refuse_if_taken(address: Address) -> None:
+    """Ours would end with "address in use", but only after the other one has answered in its place."""
+    try:
+        _connect(dataclasses.replace(address, tls=None), timeout_s=1.0).close()
+    except OSError:
+        return
+    raise StartError(f"{_where(address)} is already in use by another program; see `ss -ltnp` and choose another port")
 
 
 def _allow_many_connections(pid: int) -> None:
