@@ -77,9 +77,11 @@ class DeviceView:
         self._software = software
         self._seen = _Seen()
 
-    def status(self, status: Status, now_s: float) -> None:
-        """Take a process's status."""
+    def status(self, status: Status, now_s: float) -> bool:
+        """Take a process's status; return whether its state changed."""
+        before = self._seen.statuses.get(status.process)
         self._seen.statuses[status.process] = (status, now_s)
+        return before is None or before[0].state is not status.state
 
     def insight(self, insight: Insight, now_s: float) -> None:
         """Take a pipeline's window."""

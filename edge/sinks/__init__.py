@@ -1,7 +1,11 @@
-"""Where results go beside OPC UA: one file per sink, its name is its name in `[mirror] sinks` of device.toml.
+"""Where data goes beside OPC UA: one file per sink, of one of two kinds.
 
-A sink file offers `def open_sink(process: Process) -> Sink`. The mirror calls a sink with what arrives on the bus, on
-its loop: a sink must not block, bounds what it queues, and never raises for what its far side does.
+A live sink offers `def open_sink(process: Process) -> Sink`; its file name is its name in `[mirror] sinks` of
+device.toml. The mirror calls it with what arrives on the bus, on its loop: it must not block, bounds what it queues,
+and never raises for what its far side does.
+
+An archive offers `def open_archive(settings, home) -> Archive`; the historian calls it from a thread of its own with
+lines that are in the local store already, again and again until they are taken.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from edge.process import Process
-from schemas.errors import SettingsError
+from schemas.errors import PlantEdgeError, SettingsError
 from schemas.messages import Event, Reading, Result
 
 
@@ -36,13 +40,39 @@ class Sink(Protocol):
         ...
 
 
+class ArchiveError(PlantEdgeError):
+    """The archive can't take anything now: try again later."""
+
+
+class LinesRefused(ArchiveError):
+    """The archive will never take these lines."""
+
+
+class Archive(Protocol):
+    """Takes stored points, in batches, at least once."""
+
+    def write(self, lines: list[str]) -> None:
+        """Write lines of line protocol (nanoseconds).
+
+        Raises:
+            LinesRefused: something in these lines is wrong for ever.
+            ArchiveError: the archive is away or overloaded.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close connections."""
+        ...
+
+
 class _SinkFile(Protocol):
     def open_sink(self, process: Process) -> Sink: ...
 
 
 def sink_names() -> list[str]:
-    """Return the names of all sinks that ship."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+    """Return the names of all live sinks that ship."""
+    files = Path(__file__).parent.glob("[a-z]*.py")
+    return sorted(path.stem for path in files if "def open_sink(" in path.read_text())
 
 
 def open_sink(name: str, process: Process) -> Sink:

@@ -67,7 +67,7 @@ class MesSink:
         self._units = {
             (name, tag.name): tag.unit
             for name, source in process.settings.sources.items()
-            for tag in load_tags(process.home / source.tags)
+            for tag in load_tags(process.home / source.tags, source.groups).values()
         }
         self._results: dict[str, Publisher[MesResult]] = {}
         self._events: dict[str, Publisher[MesEvent]] = {}

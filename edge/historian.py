@@ -1,0 +1,155 @@
+"""historian: the local time-series store, and its copy in InfluxDB. In: raw, inference, output, insight, event.
+
+Results, outputs, insights and events are acknowledged to the broker only when they are on disk; the broker keeps them
+while this process is away (a persistent session). Readings are QoS 0: what is missed while away is missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from bus import Delivery
+from edge.forward import Forwarder
+from edge.points import Point, PointMaker
+from edge.process import Process
+from edge.retention import Retention
+from edge.sinks.influx import open_archive
+from edge.store import FILE, Store
+from schemas.messages import Event, Insight, Output, Phase, Reading, Result, Severity, State
+from schemas.topics import EVENT, INSIGHT, OUTPUT, READING, RESULT
+
+QUEUE_LIMIT = 20_000  # points in memory; past it readings are dropped and counted, QoS 1 waits at the broker
+SESSION_S = 86_400
+BATCH = 5_000
+IDLE_AFTER_S = 2.0
+LAG_ALARM_S = 60.0
+
+
+class _Waiting(NamedTuple):
+    point: Point
+    ack: Callable[[], None]
+
+
+def _no_ack() -> None:
+    """Readings are QoS 0."""
+
+
+class Historian:
+    """Collects points on the loop and stores them in batches from a thread of its own."""
+
+    def __init__(self, process: Process, store: Store, thread: ThreadPoolExecutor) -> None:
+        """Start empty."""
+        self._process = process
+        self._store = store
+        self._thread = thread
+        self._make = PointMaker(process.place)
+        self._queue: deque[_Waiting] = deque()
+        self.stored = 0
+        self.repeats = 0
+        self.readings_dropped = 0
+
+    def reading(self, reading: Reading, _: Delivery) -> None:
+        """Keep the tags that changed; QoS 0, so past the limit they are dropped and counted."""
+        if len(self._queue) >= QUEUE_LIMIT:
+            self.readings_dropped += 1
+            return
+        point = self._make.reading(reading)
+        if point is not None:
+            self._queue.append(_Waiting(point, _no_ack))
+
+    def result(self, result: Result, delivery: Delivery) -> None:
+        """Keep a result until it is stored."""
+        self._queue.append(_Waiting(self._make.result(result), delivery.ack))
+
+    def output(self, output: Output, delivery: Delivery) -> None:
+        """Keep an output until it is stored."""
+        self._queue.append(_Waiting(self._make.output(output), delivery.ack))
+
+    def insight(self, insight: Insight, delivery: Delivery) -> None:
+        """Keep an insight until it is stored; a retained one has been stored when it was new."""
+        if delivery.retained:
+            delivery.ack()
+            return
+        self._queue.append(_Waiting(self._make.insight(insight), delivery.ack))
+
+    def event(self, event: Event, delivery: Delivery) -> None:
+        """Keep an event until it is stored."""
+        self._queue.append(_Waiting(self._make.event(event), delivery.ack))
+
+    async def flush(self, forwarder: Forwarder | None) -> None:
+        """Store what waits, every `flush_ms`, until cancelled; then once more."""
+        period_s = self._process.settings.historian.flush_ms / 1000
+        try:
+            while True:
+                await asyncio.sleep(period_s)
+                await self._store_waiting(forwarder)
+        finally:
+            await asyncio.shield(self._store_waiting(forwarder))
+
+    async def _store_waiting(self, forwarder: Forwarder | None) -> None:
+        loop = asyncio.get_running_loop()
+        while self._queue:
+            batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+            new = await loop.run_in_executor(self._thread, self._store.add, [waiting.point for waiting in batch])
+            for waiting in batch:
+                waiting.ack()
+            self.stored += new
+            self.repeats += len(batch) - new
+            if forwarder is not None:
+                forwarder.wake()
+
+
+async def _watch(process: Process, historian: Historian, forwarder: Forwarder | None) -> None:
+    """Say whether data flows, and how far the archive is behind."""
+    lagging = False
+    while True:
+        before = historian.stored
+        await asyncio.sleep(IDLE_AFTER_S)
+        process.counters.update(
+            stored=historian.stored, repeats=historian.repeats, readings_dropped=historian.readings_dropped
+        )
+        state, reason = (State.ACTIVE, "") if historian.stored != before else (State.IDLE, "nothing arrives")
+        if forwarder is not None:
+            process.counters.update(archived=forwarder.state.written, archive_refused=forwarder.state.refused)
+            since = forwarder.state.failing_since
+            if since:
+                state, reason = State.DEGRADED, f"stored here, the archive is away: {forwarder.state.reason}"
+            late = bool(since) and time.monotonic() - since > LAG_ALARM_S
+            if late != lagging:
+                lagging = late
+                phase = Phase.NEW if late else Phase.END
+                process.event("historian_lagging", phase, Severity.WARNING, reason or "the archive takes points again")
+        process.report(state, reason)
+
+
+async def main(process: Process) -> None:
+    """Run until cancelled."""
+    settings = process.settings.historian
+    with ThreadPoolExecutor(1, thread_name_prefix="store") as thread:
+        store = Store(process.home / "state" / FILE)
+        forwarder: Forwarder | None = None
+        if settings.influx is not None:
+            forwarder = Forwarder(store, open_archive(settings.influx, process.home))
+            forwarder.start()
+        historian = Historian(process, store, thread)
+        try:
+            async with process.connection("store", session_expiry_s=SESSION_S) as lasting:
+                await process.read(READING, Reading, historian.reading)
+                await process.read(RESULT, Result, historian.result, bus=lasting, manual_ack=True)
+                await process.read(OUTPUT, Output, historian.output, bus=lasting, manual_ack=True)
+                await process.read(INSIGHT, Insight, historian.insight, bus=lasting, manual_ack=True)
+                await process.read(EVENT, Event, historian.event, bus=lasting, manual_ack=True)
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(historian.flush(forwarder))
+                    tasks.create_task(_watch(process, historian, forwarder))
+                    tasks.create_task(Retention(process, store, thread).keep())
+        finally:
+            if forwarder is not None:
+                forwarder.stop()
+                await asyncio.to_thread(forwarder.join, 2.0)
+            store.close()
