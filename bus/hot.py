@@ -73,9 +73,9 @@ class HotLink(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Set the socket up."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
-        self.socket: socket.socket = transport.get_extra_info("socket")
-        if self.socket.family != socket.AF_UNIX:
-            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock: socket.socket = transport.get_extra_info("socket")
+        if self.sock.family != socket.AF_UNIX:
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._transport.set_write_buffer_limits(high=_UNSENT_LIMIT)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -344,13 +344,13 @@ class HotBus(Session):
         except BaseException as error:
             await link.close(goodbye=False)
             if isinstance(error, OSError | TimeoutError):
-                raise BusDisconnected(f"no MQTT broker at {self._where()}: {error or 'no answer'}") from error
+                raise BusDisconnected(f"no MQTT broker at {self.where}: {error or 'no answer'}") from error
             raise
         if answer.code:
             await link.close(goodbye=False)
             refused = BusRefused if answer.code in wire.PERMANENT else BusDisconnected
             text = answer.properties.reason_string or wire.reason(answer.code)
-            raise refused(f"{self._where()} refused {self.client_id}: {text}")
+            raise refused(f"{self.where} refused {self.client_id}: {text}")
         return link
 
     async def _reach(self, link: HotLink) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ class Replies:
                 self._listening.add(reply_to)
 
     @contextmanager
-    def waiting(self, correlation: bytes) -> Iterator[asyncio.Future[Delivery]]:
+    def waiting(self, correlation: bytes) -> Generator[asyncio.Future[Delivery], None, None]:
         """Give a future of the reply to `correlation`; later replies match nothing."""
         reply: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
         self._waiting[correlation] = reply

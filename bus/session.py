@@ -131,7 +131,7 @@ class Session(Bus):
 
     def __repr__(self) -> str:
         """Name the client and its broker, never a secret."""
-        return f"<{type(self).__name__} {self.client_id} at {self._where()}>"
+        return f"<{type(self).__name__} {self.client_id} at {self.where}>"
 
     # --- life ---------------------------------------------------------------------------------------------------
 
@@ -145,7 +145,7 @@ class Session(Bus):
         except TimeoutError:
             await self._stop()
             raise BusDisconnected(
-                f"no MQTT broker at {self._where()} within {self.connect_timeout_s:g} s ({self._said or 'no answer'});"
+                f"no MQTT broker at {self.where} within {self.connect_timeout_s:g} s ({self._said or 'no answer'});"
                 " check that it runs and listens there"
             ) from None
         except BaseException:
@@ -175,7 +175,7 @@ class Session(Bus):
         if keeper:
             keeper.cancel()
             await asyncio.wait([keeper])
-        self._stats.dropped += self._outbox.abandon(BusDisconnected(f"the bus to {self._where()} was closed"))
+        self._stats.dropped += self._outbox.abandon(BusDisconnected(f"the bus to {self.where} was closed"))
 
     async def _keep(self, first: asyncio.Future[None]) -> None:
         """Connect, live, and connect again, until cancelled."""
@@ -206,12 +206,12 @@ class Session(Bus):
             for message in self._outbox.resume(link.session_present, link.receive_maximum):
                 link.publish(message, again=True)
             self._pump()
-            log.info("%s: connected to %s", self.client_id, self._where())
+            log.info("%s: connected to %s", self.client_id, self.where)
             self._tell(True)
             if not first.done():
                 first.set_result(None)
             await asyncio.wait([link.closed])
-            raise BusDisconnected(f"lost {self._where()}: {link.closed.result()}")
+            raise BusDisconnected(f"lost {self.where}: {link.closed.result()}")
         finally:
             await link.close(goodbye=not link.closed.done())
             self._gone()
@@ -251,7 +251,9 @@ class Session(Bus):
             self._said = what
             log.log(level, "%s: %s", self.client_id, what)
 
-    def _where(self) -> str:
+    @property
+    def where(self) -> str:
+        """The broker's address, for people."""
         return self.address.socket or f"{self.address.host}:{self.address.port}"
 
     # --- out ----------------------------------------------------------------------------------------------------
@@ -312,16 +314,16 @@ class Session(Bus):
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         message = Outgoing(topic, payload, retain, done=done)
         if not self._offer(message):
-            raise BusDisconnected(f"{topic}: the queue to {self._where()} is full or closed; nothing was sent")
+            raise BusDisconnected(f"{topic}: the queue to {self.where} is full or closed; nothing was sent")
         try:
             async with asyncio.timeout(timeout_s):
                 code = await done
         except TimeoutError:
-            raise BusDisconnected(f"{topic}: not acknowledged by {self._where()} within {timeout_s:g} s") from None
+            raise BusDisconnected(f"{topic}: not acknowledged by {self.where} within {timeout_s:g} s") from None
         finally:
             self._outbox.forget(message)
         if code >= 0x80:
-            raise BusRefused(f"{topic}: {self._where()} refused it: {reason(code)}; check the ACL and the size")
+            raise BusRefused(f"{topic}: {self.where} refused it: {reason(code)}; check the ACL and the size")
 
     async def request(self, topic: str, payload: bytes, *, reply_to: str, timeout_s: float = 5.0) -> Delivery:
         """Publish with a response topic and correlation data, and return the matching reply; see `Bus`."""
@@ -332,7 +334,7 @@ class Session(Bus):
                 await self._replies.listen(self, reply_to)
                 with self._replies.waiting(message.correlation) as reply:
                     if not self._offer(message):
-                        raise BusDisconnected(f"{topic}: the queue to {self._where()} is full or closed")
+                        raise BusDisconnected(f"{topic}: the queue to {self.where} is full or closed")
                     return await reply
         except TimeoutError:
             raise RequestTimeout(f"{topic}: no reply on {reply_to} within {timeout_s:g} s") from None
