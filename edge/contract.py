@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 import tomllib
 import zipfile
 from dataclasses import dataclass
@@ -197,13 +198,26 @@ class Contract(_Table):
         return found
 
 
+def newest_version(folder: Path) -> str:
+    """Return the highest version in `models/<name>/`, numbers compared as numbers (10 is above 9).
+
+    Raises:
+        ContractError: the folder holds no version.
+    """
+    versions = [path.parent.name for path in folder.glob(f"*/{CONTRACT_FILE}")]
+    if not versions:
+        raise ContractError(
+            [f"{folder}: there is no version of this model; put one there as <version>/{CONTRACT_FILE}"]
+        )
+    return max(versions, key=lambda name: [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", name)])
+
+
 def _read_toml(path: Path) -> dict[str, object]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ContractError(
-            [f"{path}: not found; a model folder holds {CONTRACT_FILE}, {MODEL_FILE}, {GOLDEN_FILE}"]
-        ) from None
+        files = f"{CONTRACT_FILE}, {MODEL_FILE} and {GOLDEN_FILE}"
+        raise ContractError([f"{path}: not found; a model folder holds {files}"]) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ContractError([f"{path}: can't be read as TOML: {error}"]) from error
 
