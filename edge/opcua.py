@@ -1,0 +1,129 @@
+"""opcua: the server for SCADA and MES. In: raw, inference, insight, slot state, status.
+
+Its own process, because one asyncua burst starves a loop for a second; values are written once per tick and node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from asyncua.server.server import Server
+
+from bus import Delivery
+from edge.opcua_security import Users, secure
+from edge.opcua_space import NAMESPACE, Space
+from edge.process import Process
+from edge.processes import PROCESSES
+from edge.settings import Settings
+from edge.tags import load_tags
+from schemas.errors import StartError
+from schemas.messages import Insight, Reading, Result, Slot, State, Status
+from schemas.topics import INSIGHT, READING, RESULT, SLOT_STATE, STATUS
+
+IDLE_AFTER_S = 2.0
+
+
+def application_uri(settings: Settings) -> str:
+    """Return the server's application URI, the same over restarts."""
+    device = settings.device
+    return f"urn:plantedge:{device.site}:{device.line}:{device.node}"
+
+
+async def start_server(process: Process) -> tuple[Server, Space]:
+    """Build the address space and open the endpoint.
+
+    Raises:
+        StartError: the port is taken, or the address is not ours.
+    """
+    settings = process.settings
+    logging.getLogger("asyncua").setLevel(logging.WARNING)
+    server = Server(user_manager=Users(settings.opcua, process.home))
+    await server.init()
+    server.set_endpoint(settings.opcua.endpoint)
+    server.set_server_name(f"PlantEdge {settings.device.node}")
+    uri = application_uri(settings)
+    await server.set_application_uri(uri)
+    await secure(server, settings.opcua, process.home, uri)
+    space = Space(server, await server.register_namespace(NAMESPACE), settings.place)
+    await space.build(
+        {name: load_tags(process.home / source.tags, source.groups) for name, source in settings.sources.items()},
+        sorted(settings.pipelines),
+        [row.identity(instance) for row in PROCESSES for instance in settings.instances(row.instances_of)],
+    )
+    try:
+        await server.start()
+    except OSError as error:
+        raise StartError(
+            f"the OPC UA server can't listen on {settings.opcua.endpoint}: {error}; choose another port in [opcua]"
+        ) from error
+    return server, space
+
+
+class Feed:
+    """Passes messages to the address space and counts them."""
+
+    def __init__(self, process: Process, space: Space) -> None:
+        """Know which pipelines run which model."""
+        self._space = space
+        self.seen = 0
+        self._by_model: dict[str, list[str]] = {}
+        for name, pipeline in process.settings.pipelines.items():
+            self._by_model.setdefault(pipeline.model, []).append(name)
+
+    def reading(self, reading: Reading, _: Delivery) -> None:
+        """Take one poll."""
+        self.seen += 1
+        self._space.reading(reading)
+
+    def result(self, result: Result, _: Delivery) -> None:
+        """Take one result."""
+        self.seen += 1
+        self._space.result(result)
+
+    def insight(self, insight: Insight, _: Delivery) -> None:
+        """Take one window."""
+        self._space.insight(insight)
+
+    def slot(self, slot: Slot, _: Delivery) -> None:
+        """Take one slot's state."""
+        self._space.slot(slot, self._by_model.get(slot.model, []), time.time_ns())
+
+    def status(self, status: Status, _: Delivery) -> None:
+        """Take one process's state."""
+        self._space.status(status)
+
+
+async def _tick(process: Process, space: Space) -> None:
+    period_s = process.settings.opcua.tick_ms / 1000
+    while True:
+        started = time.monotonic()
+        await space.write_pending()
+        process.counters["node_writes"] = space.writes
+        await asyncio.sleep(max(0.0, period_s - (time.monotonic() - started)))
+
+
+async def _watch(process: Process, feed: Feed) -> None:
+    while True:
+        before = feed.seen
+        await asyncio.sleep(IDLE_AFTER_S)
+        flows = feed.seen != before
+        process.report(State.ACTIVE if flows else State.IDLE, "" if flows else "nothing arrives")
+
+
+async def main(process: Process) -> None:
+    """Run until cancelled."""
+    server, space = await start_server(process)
+    feed = Feed(process, space)
+    try:
+        await process.read(READING, Reading, feed.reading)
+        await process.read(RESULT, Result, feed.result)
+        await process.read(INSIGHT, Insight, feed.insight)
+        await process.read(SLOT_STATE, Slot, feed.slot)
+        await process.read(STATUS, Status, feed.status)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_tick(process, space))
+            tasks.create_task(_watch(process, feed))
+    finally:
+        await asyncio.wait_for(server.stop(), 2.0)

@@ -1,0 +1,103 @@
+"""Who may open a session on the OPC UA server, and the server's own certificate.
+
+The endpoint without security is there for discovery alone: a session needs a secure channel, so `get_user` refuses
+whoever has no channel certificate, whatever the token. The token is looked at first: asyncua passes the channel's
+certificate also for a password login. Source: OPC 10000-4, 5.6 and 7.36.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+import socket
+from pathlib import Path
+from typing import Any
+
+from asyncua import ua
+from asyncua.crypto.cert_gen import setup_self_signed_certificate
+from asyncua.crypto.permission_rules import User, UserRole
+from asyncua.server.server import Server
+from asyncua.server.user_managers import UserManager
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from edge.settings import OpcUa
+from schemas.errors import SettingsError
+
+POLICIES = [
+    ua.SecurityPolicyType.NoSecurity,  # discovery only, see `Users.get_user`
+    ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt,
+    ua.SecurityPolicyType.Basic256Sha256_Sign,
+    ua.SecurityPolicyType.Aes256Sha256RsaPss_SignAndEncrypt,
+    ua.SecurityPolicyType.Aes256Sha256RsaPss_Sign,
+]
+_SCRYPT = {"n": 2**14, "r": 8, "p": 1, "maxmem": 64 * 1024 * 1024}
+
+
+def hash_password(password: str, salt: bytes | None = None) -> str:
+    """Return `salt$hash` in hex, scrypt (RFC 7914)."""
+    salt = salt if salt is not None else secrets.token_bytes(16)
+    return f"{salt.hex()}${hashlib.scrypt(password.encode(), salt=salt, **_SCRYPT).hex()}"
+
+
+def _matches(password: str, stored: str) -> bool:
+    salt, _, _ = stored.partition("$")
+    return hmac.compare_digest(hash_password(password, bytes.fromhex(salt)), stored)
+
+
+class Users(UserManager):
+    """Decides about sessions: user name and password of a JSON file, and anonymous readers if settings allow them."""
+
+    def __init__(self, settings: OpcUa, home: Path) -> None:
+        """Read the users' file: JSON of name -> `salt$hash` (see `hash_password`).
+
+        Raises:
+            SettingsError: the file can't be read.
+        """
+        self._anonymous = settings.anonymous
+        self._hashes: dict[str, str] = {}
+        if settings.users:
+            path = home / settings.users
+            try:
+                self._hashes = {str(name): str(stored) for name, stored in json.loads(path.read_text()).items()}
+            except (OSError, ValueError, AttributeError) as error:
+                raise SettingsError([f"{path}: opcua.users can't be read ({error}); JSON of name -> hash"]) from error
+
+    def get_user(
+        self,
+        iserver: Any,
+        username: str | None = None,
+        password: str | bytes | None = None,
+        certificate: bytes | None = None,
+    ) -> User | None:
+        """Return the user of a session, None to refuse it (asyncua then answers BadUserAccessDenied)."""
+        if certificate is None:
+            return None
+        if username is None:
+            return User(role=UserRole.User, name="anonymous") if self._anonymous else None
+        stored = self._hashes.get(username)
+        text = password.decode("utf-8", "replace") if isinstance(password, bytes) else password or ""
+        if stored is None or not _matches(text, stored):
+            return None
+        return User(role=UserRole.User, name=username)
+
+
+async def secure(server: Server, settings: OpcUa, home: Path, uri: str) -> None:
+    """Give the server its certificate, policies and tokens; the certificate is made once and renewed by asyncua."""
+    folder = home / "state" / "opcua"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    key, certificate = folder / "key.pem", folder / "certificate.der"
+    host = socket.gethostname()
+    await setup_self_signed_certificate(
+        key, certificate, uri, host, [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH],
+        {"commonName": f"PlantEdge {host}"[:64], "organizationName": "PlantEdge"},
+    )  # fmt: skip
+    key.chmod(0o600)
+    await server.load_certificate(certificate)
+    await server.load_private_key(key)
+    server.set_security_policy(POLICIES)
+    tokens: list[type] = [ua.UserNameIdentityToken]
+    if settings.anonymous:
+        tokens.insert(0, ua.AnonymousIdentityToken)
+    server.set_identity_tokens(tokens)
