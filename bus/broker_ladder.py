@@ -92,6 +92,8 @@ def find_broker(
 def _climb(rungs: list[tuple[str, Callable[[], BrokerProgram]]], say: Say) -> BrokerProgram:
     reasons = []
     for name, rung in rungs:
+        if name.startswith("apt-get"):
+            say(f"broker, {name}: fetching mosquitto, this can take a minute")
         try:
             program = rung()
         except _Failed as failure:

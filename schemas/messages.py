@@ -18,7 +18,7 @@ from msgspec import Meta
 
 SLUG = r"^[a-z0-9_-]{1,64}$"
 Slug = Annotated[str, Meta(pattern=SLUG)]
-Value = bool | int | float | str | list[bool] | list[int] | list[float] | None
+Value = bool | int | float | str | list[bool | int | float] | None
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
