@@ -174,7 +174,7 @@ def _edge(depth_px: Plane) -> Plane:
     return np.asarray(np.clip(depth_px + 0.5, 0.0, 1.0))
 
 
-def _blend(scene: Plane, layer: Plane, cover: Plane) -> None:
+def _blend(scene: Plane, layer: NDArray[np.floating], cover: Plane) -> None:
     scene += (layer - scene) * cover[..., None]
 
 
@@ -228,7 +228,7 @@ def _cap_face(rng: np.random.Generator, batch: _Batch, pose: _Pose, lamp_rad: fl
     off_x, off_y = pose.dx - glare_r * math.cos(lamp_rad), pose.dy - glare_r * math.sin(lamp_rad)
     glare = rng.uniform(0.03, 0.13) * np.exp(-(off_x**2 + off_y**2) / rng.uniform(20.0, 50.0))
     rim = 0.10 * bevel * np.clip(towards, 0.0, 1.0) ** 3
-    return np.asarray(np.maximum(shade, 0.1)[..., None] * batch.cap + (glare + rim)[..., None])
+    return np.asarray(np.maximum(shade, 0.1)[..., None] * batch.cap + (glare + rim)[..., None], dtype=np.float32)
 
 
 def _emblem(batch: _Batch, pose: _Pose, lamp_rad: float) -> Plane:
