@@ -1,0 +1,99 @@
+"""What runs a model: one file per engine, its name is the `engine` of the settings; loaded when first asked for.
+
+An engine is a module with `load(contract) -> Session`. It runs exactly the bytes whose digest it has checked, and
+refuses with a ContractError that says what is wrong. The conformance test is tests/edge/test_engines.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from schemas.errors import ContractError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from edge.contract import Contract
+
+
+class Session(Protocol):
+    """A model in memory. Its calls come from one thread at a time."""
+
+    def run(self, batch: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
+        """Return the outputs by name for `batch`, of the contract's input dtype and shape.
+
+        Raises:
+            ContractError: the engine could not run it.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the memory back; `run` must not be called again."""
+        ...
+
+
+class Engine(Protocol):
+    """A file of this folder."""
+
+    def load(self, contract: Contract) -> Session:
+        """Load a model whose contract was read; blocks for tens of milliseconds.
+
+        Raises:
+            ContractError: the file is missing, corrupt, or not what its contract says.
+        """
+        ...
+
+
+def engine_names() -> tuple[str, ...]:
+    """Return the names of the engines that this installation has files of."""
+    return tuple(sorted(found.name for found in pkgutil.iter_modules(__path__)))
+
+
+def load_engine(name: str) -> Engine:
+    """Return the engine `edge/engines/{name}.py`.
+
+    Raises:
+        ContractError: there is no such file, or a package that it needs is not installed.
+    """
+    if name not in engine_names():
+        raise ContractError([f"there is no engine {name!r}; there are {', '.join(engine_names())} ([runtime] engine)"])
+    try:
+        return cast(Engine, importlib.import_module(f"{__name__}.{name}"))
+    except ImportError as error:
+        raise ContractError([f"engine {name!r} needs a package that is not installed: {error}"]) from error
+
+
+def verified_model(contract: Contract) -> bytes:
+    """Return the bytes of model.onnx after checking their digest: what is checked is what is loaded.
+
+    Raises:
+        ContractError: missing, unreadable or of another digest.
+    """
+    try:
+        model = contract.model_path.read_bytes()
+    except OSError as error:
+        raise ContractError([f"{contract.model_path}: can't be read: {error.strerror}"]) from error
+    digest = hashlib.sha256(model).hexdigest()
+    if digest != contract.sha256:
+        raise ContractError([f"{contract.model_path}: its SHA-256 is {digest}, the contract says {contract.sha256}"])
+    return model
+
+
+def only_input(contract: Contract) -> tuple[str, str, tuple[int, ...]]:
+    """Return name, dtype and shape without the batch axis of the model's input.
+
+    Raises:
+        ContractError: more than one input, or a second free axis.
+    """
+    first = contract.inputs[0]
+    shape = tuple(axis for axis in first.shape[1:] if isinstance(axis, int))
+    if len(contract.inputs) > 1 or len(shape) != len(first.shape) - 1:
+        raise ContractError(
+            [f"model {contract.name} {contract.version}: an engine takes one input whose only free axis is the first"]
+        )
+    return first.name, first.dtype, shape

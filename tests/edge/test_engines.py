@@ -1,0 +1,108 @@
+"""Every file of edge/engines against the same promises, with small models and the models of the demo."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from edge.contract import Contract
+from edge.engines import engine_names, load_engine
+from edge.loaded import load_model
+from schemas.errors import ContractError
+
+from tests.edge.small_models import SHAPE, anomaly, seal, write_anomaly, write_classifier
+
+DEMO = sorted((Path(__file__).parents[2] / "edge" / "sim" / "demo" / "models").glob("*/*/model.toml"))
+
+
+@pytest.fixture(params=engine_names())
+def engine(request):
+    try:
+        return load_engine(request.param)
+    except ContractError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("toml", DEMO, ids=lambda path: f"{path.parent.parent.name}-{path.parent.name}")
+def test_golden_vectors_of_the_demo_models_hold_in_every_warm_batch(engine, toml):
+    contract = Contract.load(toml.parent)
+    golden = contract.read_golden()
+    session = engine.load(contract)
+    (inputs,) = golden.inputs.values()
+    assert golden.problems(session.run(inputs)) == []
+    for size in contract.warm_batches:
+        batch = np.concatenate([inputs] * size)[:size]
+        for name, wanted in golden.outputs.items():
+            want = np.concatenate([wanted] * size)[:size]
+            np.testing.assert_allclose(session.run(batch)[name], want, atol=golden.tolerance)
+    session.close()
+
+
+def test_outputs_are_the_contracts_and_their_first_axis_is_the_batch(engine, tmp_path):
+    session = engine.load(Contract.load(write_classifier(tmp_path)))
+    outputs = session.run(np.full((3, *SHAPE), 255, np.uint8))
+    assert outputs.keys() == {"probabilities"}
+    np.testing.assert_allclose(outputs["probabilities"], [[0, 1]] * 3)
+
+
+@pytest.mark.parametrize("batch", [np.zeros((1, 4, 4, 3), np.uint8), np.zeros((1, *SHAPE), np.float32)])
+def test_a_batch_of_another_shape_or_type_is_an_error_of_ours(engine, tmp_path, batch):
+    session = engine.load(Contract.load(write_classifier(tmp_path)))
+    with pytest.raises(ContractError, match="model caps 1"):
+        session.run(batch)
+
+
+def test_a_closed_session_says_so(engine, tmp_path):
+    session = engine.load(Contract.load(write_classifier(tmp_path)))
+    session.close()
+    with pytest.raises(ContractError, match="closed"):
+        session.run(np.zeros((1, *SHAPE), np.uint8))
+
+
+def test_a_corrupt_file_is_refused_though_its_digest_is_right(engine, tmp_path):
+    folder = write_classifier(tmp_path)
+    (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes()[:300])
+    with pytest.raises(ContractError, match=r"model\.onnx"):
+        engine.load(Contract.load(seal(folder)))
+
+
+def test_a_file_changed_after_its_contract_was_read_is_refused(engine, tmp_path):
+    folder = write_classifier(tmp_path)
+    contract = Contract.load(folder)
+    (folder / "model.onnx").write_bytes(b"other")
+    with pytest.raises(ContractError, match="SHA-256"):
+        engine.load(contract)
+
+
+def test_weights_in_a_file_beside_the_model_are_refused(engine, tmp_path, monkeypatch):
+    """They are not under the digest, and would be read from wherever the process happens to stand."""
+    folder = write_classifier(tmp_path)
+    model = onnx.load(folder / "model.onnx")
+    onnx.save_model(model, folder / "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    monkeypatch.chdir(folder)
+    with pytest.raises(ContractError, match=r"model\.onnx"):
+        engine.load(Contract.load(seal(folder)))
+
+
+def test_a_graph_that_is_not_its_contracts_says_which_tensor(engine, tmp_path):
+    folder = write_anomaly(tmp_path)
+    (folder / "model.onnx").write_bytes(anomaly(length=9))
+    with pytest.raises(ContractError, match=r"input window is .*9.* in the graph"):
+        engine.load(Contract.load(seal(folder)))
+
+
+def test_answers_that_are_not_the_golden_ones_are_refused(engine, tmp_path):
+    upright, inverted = write_classifier(tmp_path / "a"), write_classifier(tmp_path / "b", inverted=True)
+    (upright / "model.onnx").write_bytes((inverted / "model.onnx").read_bytes())
+    with pytest.raises(ContractError, match="golden vector"):
+        load_model(seal(upright), engine)
+
+
+def test_another_digest_than_the_one_asked_for_is_refused(engine, tmp_path):
+    with pytest.raises(ContractError, match="asked for is"):
+        load_model(write_classifier(tmp_path), engine, "0" * 64)
+
+
+def test_an_engine_that_does_not_exist_is_named_with_those_that_do():
+    with pytest.raises(ContractError, match="there is no engine 'warp'; there are .*cpu"):
+        load_engine("warp")
