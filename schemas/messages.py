@@ -194,7 +194,7 @@ class Result(Message, frozen=True, kw_only=True):
     """One input's fate in one pipeline, with the identity of everything that made it.
 
     `result_id` is `{pipeline}-{source_epoch:x}-{source_seq}`: a repeat has the same id. A dropped input has the verdict
-    unknown and its reason. `input_topic` tells frames from readings.
+    unknown and its reason. `input` is the stream or source.
     """
 
     schema: str = "result/1"
