@@ -286,10 +286,23 @@ def _properties(response_topic: str, correlation: bytes, expiry_s: int) -> Prope
     return properties
 
 
+class _TlsSocket(ssl.SSLSocket):
+    """Closes itself when its handshake fails, which paho leaves to the garbage collector."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """See `ssl.SSLSocket`."""
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
 def _tls_context(tls: Tls) -> ssl.SSLContext:
     """Read the files anew for each connection: certificates are rotated while we run."""
     try:
         context = ssl.create_default_context(cafile=tls.ca)
+        context.sslsocket_class = _TlsSocket
         context.load_cert_chain(tls.certificate, tls.key)
     except OSError as error:
         raise BusRefused(

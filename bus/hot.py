@@ -31,6 +31,7 @@ class _Owner(Protocol):
     """What a link tells its session."""
 
     routes: Routes
+    names: dict[str, bytes]
 
     @property
     def stats(self) -> BusStats: ...
@@ -57,7 +58,6 @@ class HotLink(asyncio.BufferedProtocol):
         self._start = self._end = self._need = 0
         self._heads: dict[bytes, tuple[Head, tuple[Route, ...]]] = {}
         self._heads_version = -1
-        self._topics: dict[str, bytes] = {}
         self._out: list[bytes] = []
         self._unsent = 0
         self._writable = asyncio.Event()
@@ -143,9 +143,7 @@ class HotLink(asyncio.BufferedProtocol):
             self._write(wire.GOODBYE)
             self._flush()
             self._transport.close()
-        elif self._transport:
-            self._transport.abort()
-        await asyncio.wait([self.closed], timeout=CLOSE_S)
+            await asyncio.wait([self.closed], timeout=CLOSE_S)
         self._fail("closed")
 
     # --- out ----------------------------------------------------------------------------------------------------
@@ -167,11 +165,7 @@ class HotLink(asyncio.BufferedProtocol):
     def _publish(
         self, topic: str, payload: bytes, qos: int, retain: bool, dup: bool, pid: int, properties: bytes
     ) -> bool:
-        name = self._topics.get(topic)
-        if name is None:
-            if len(self._topics) >= _CACHE_LIMIT:
-                self._topics.clear()
-            name = self._topics[topic] = wire.topic_bytes(topic)
+        name = self._owner.names.get(topic) or wire.topic_bytes(topic)
         head = wire.publish_head(name, len(payload), qos, retain, dup, pid, properties)
         if len(head) + len(payload) > self._maximum_packet:
             return False

@@ -17,7 +17,7 @@ from typing import Protocol, Self
 
 from bus import Address, Bus, BusStats, Delivery, Handler, Will
 from bus.outbox import Outbox, Outgoing
-from bus.packets import reason
+from bus.packets import reason, topic_bytes
 from bus.replies import Replies
 from bus.routes import Head, Routes
 from schemas.errors import BusDisconnected, BusRefused, RequestTimeout
@@ -25,6 +25,7 @@ from schemas.errors import BusDisconnected, BusRefused, RequestTimeout
 log = logging.getLogger(__name__)
 FLUSH_S = 1.0
 STABLE_S = 5.0  # a connection that lived this long was good: the next backoff starts small again
+NAMES_LIMIT = 8_192
 HELD_LIMIT = 1_000  # messages of a kept session that wait for their subscription
 
 
@@ -100,6 +101,7 @@ class Session(Bus):
         self.connect_timeout_s = connect_timeout_s
         self._stats = BusStats()
         self.routes = Routes(self._stats)
+        self.names: dict[str, bytes] = {}  # topics that were published on, as PUBLISH carries them
         self._outbox = Outbox(queue_limit)
         self._replies = Replies()
         self._held: deque[tuple[Head, bytes, bool, int, Callable[[int], None]]] = deque()
@@ -270,7 +272,11 @@ class Session(Bus):
     ) -> bool:
         """Send without waiting; see `Bus`."""
         if qos:
+            if qos != 1:
+                raise ValueError(f"QoS {qos} is not spoken here; use 0 or 1")
             return self._offer(Outgoing(topic, payload, retain, response_topic, correlation))
+        if topic not in self.names:
+            self._learn(topic)
         link = self._link
         if link is None or not link.publish_now(topic, payload, retain, response_topic, correlation):
             self._stats.dropped += 1
@@ -278,7 +284,15 @@ class Session(Bus):
         self._stats.published += 1
         return True
 
+    def _learn(self, topic: str) -> None:
+        name = topic_bytes(topic)
+        if len(self.names) >= NAMES_LIMIT:
+            self.names.clear()
+        self.names[topic] = name
+
     def _offer(self, message: Outgoing) -> bool:
+        if message.topic not in self.names:
+            self._learn(message.topic)
         if self._keeper is None or not self._outbox.offer(message):
             self._stats.dropped += 1
             return False
