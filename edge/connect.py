@@ -1,0 +1,277 @@
+"""connect@SOURCE: speaks to one PLC. In: decision, write. Out: raw, output, reply, event, status.
+
+It alone writes the PLC's outputs, under a lease (`edge/outputs.py`); `edge/source.py` holds the link, in a thread of
+its own, so that neither the broker nor this loop can stop the fail-safe. `edge/writes.py` rules what others may write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Callable
+
+from bus import Delivery
+from bus.codec import encode
+from bus.typed import Publisher
+from edge.connectors import load_driver
+from edge.outputs import machine_of, output_problems, own_tags
+from edge.poll import poll_groups
+from edge.process import Process
+from edge.settings import Outputs, Source
+from edge.source import (
+    Counters,
+    Decided,
+    FailsafeChange,
+    LinkChange,
+    OutputRefused,
+    SourceLink,
+    Told,
+    WriteJob,
+    Written,
+)
+from edge.tags import Tag, load_tags
+from edge.writes import WriteGate, answer, refusal, reply_is_allowed
+from schemas.errors import ConnectorError, SettingsError, WriteRefused
+from schemas.messages import Decision, Output, Phase, Reading, Reply, Severity, State, Write
+from schemas.topics import DECISION, OUTPUT, READING, REPLY, WRITE
+
+log = logging.getLogger(__name__)
+SWITCH_S = 0.001  # loop and thread give way to each other this soon; Python's 5 ms would show in the outputs
+SUPERVISE_S = 0.5
+HANGS_AFTER_S = 5.0  # and never before several timeouts of the link
+
+
+class Reporter:
+    """Turns what the link tells into messages, events and the process's state; on the loop."""
+
+    def __init__(self, process: Process, pipelines: list[str]) -> None:
+        """Publish nothing yet."""
+        self._process = process
+        self._readings = process.publisher(READING, Reading, source=process.instance)
+        self._outputs: dict[str, Publisher[Output]] = {
+            name: process.publisher(OUTPUT, Output, pipeline=name) for name in pipelines
+        }
+        self._down = "not connected yet"
+        self._latched = dict.fromkeys(pipelines, "started")
+        self._refused: dict[str, str] = {}
+
+    def take(self, told: Told) -> None:
+        """Publish one thing that the link told, except a write's outcome."""
+        match told:
+            case Reading():
+                self._readings.send(told)
+            case Output():
+                self._outputs[told.pipeline].send(told)
+            case Counters():
+                self._process.counters.update(told.values)
+            case LinkChange():
+                self._link(told)
+            case FailsafeChange():
+                self._failsafe(told)
+            case OutputRefused():
+                self._output_refused(told)
+            case Written():
+                raise TypeError("the write path settles writes")
+
+    def _link(self, told: LinkChange) -> None:
+        source = self._process.instance
+        if told.up and not self._down:
+            return
+        if told.up:
+            first, self._down = self._down == "not connected yet", ""
+            if not first:
+                self._process.event("plc_lost", Phase.END, Severity.ALARM, f"{source}: the link is back", source=source)
+        else:
+            self._down = told.reason
+            self._process.event(
+                "plc_lost", Phase.NEW, Severity.ALARM, f"{source}: {told.reason}", source=source, reason=told.reason
+            )
+        self._report()
+
+    def _failsafe(self, told: FailsafeChange) -> None:
+        phase, reason, pipeline = told.change.phase, told.change.reason, told.pipeline
+        if phase is Phase.NEW:
+            self._latched[pipeline] = reason
+        else:
+            self._latched.pop(pipeline, None)
+        text = f"{pipeline}: fail-safe {'latched' if phase is Phase.NEW else 'released'}: {reason}"
+        self._process.event(
+            "failsafe", phase, Severity.ALARM, text, key=f"{self._process.identity}-failsafe-{pipeline}",
+            pipeline=pipeline, reason=reason,
+        )  # fmt: skip
+        self._report()
+
+    def _output_refused(self, told: OutputRefused) -> None:
+        if told.problem:
+            self._refused[told.pipeline] = told.problem
+        else:
+            self._refused.pop(told.pipeline, None)
+        self._process.event(
+            "output_refused", Phase.NEW if told.problem else Phase.END, Severity.ALARM,
+            f"{told.pipeline}: {told.problem or 'the PLC takes outputs again'}",
+            key=f"{self._process.identity}-output_refused-{told.pipeline}", pipeline=told.pipeline, reason=told.problem,
+        )  # fmt: skip
+        self._report()
+
+    def _report(self) -> None:
+        if self._down:
+            self._process.report(State.DEGRADED, self._down)
+        elif self._refused:
+            self._process.report(State.DEGRADED, "; ".join(self._refused.values()))
+        elif self._latched:
+            self._process.report(State.DEGRADED, "; ".join(f"{k}: fail-safe: {v}" for k, v in self._latched.items()))
+        else:
+            self._process.report(State.ACTIVE)
+
+
+class WritePath:
+    """Requests to write tags: admitted by the gate, carried out by the link, answered and audited here."""
+
+    def __init__(self, process: Process, gate: WriteGate, link: SourceLink) -> None:
+        """Read nothing yet."""
+        self._process = process
+        self._gate = gate
+        self._link = link
+        self._epoch, self._seq = time.time_ns(), 0
+        self._waiting: dict[tuple[str, str], list[tuple[str, bytes]]] = {}
+
+    def request(self, write: Write, delivery: Delivery) -> None:
+        """Take one request from the bus."""
+        origin = (WRITE.parse(delivery.topic) or {}).get("origin", "")
+        reply_to = delivery.response_topic
+        if reply_to and not reply_is_allowed(reply_to, self._process.place, origin):
+            self._audit(origin, write, refusal(write.request_id, "the response topic is not the requester's own"))
+            return
+        back = (reply_to, bytes(delivery.correlation))
+        try:
+            admitted = self._gate.admit(origin, write)
+        except WriteRefused as refused:
+            reply = refusal(write.request_id, str(refused))
+            self._audit(origin, write, reply)
+            self._send(reply, back)
+            return
+        if isinstance(admitted, Reply):
+            self._send(admitted, back)
+            return
+        self._waiting.setdefault((origin, write.request_id), []).append(back)
+        if admitted is not None:
+            self._link.submit(WriteJob((origin, write.request_id), admitted.tag, admitted.value))
+
+    def settle(self, written: Written) -> None:
+        """Answer a request that the link has carried out, or could not."""
+        job = written.job
+        origin, request_id = job.key
+        reply = answer(request_id, job.tag, job.value, written.value, written.problem)
+        self._gate.settle(job.key, reply)
+        self._audit(origin, Write(request_id=request_id, tag=job.tag.name, value=job.value), reply)
+        for back in self._waiting.pop(job.key, []):
+            self._send(reply, back)
+
+    def _send(self, reply: Reply, back: tuple[str, bytes]) -> None:
+        reply_to, correlation = back
+        if not reply_to:
+            return
+        self._seq += 1
+        stamped = Reply(
+            epoch=self._epoch, seq=self._seq, request_id=reply.request_id, ok=reply.ok, value=reply.value,
+            reason=reply.reason[:1000],
+        )  # fmt: skip
+        self._process.bus.publish(reply_to, encode(REPLY, stamped), qos=REPLY.qos, correlation=correlation)
+
+    def _audit(self, origin: str, write: Write, reply: Reply) -> None:
+        code, severity = ("write_done", Severity.INFO) if reply.ok else ("write_refused", Severity.WARNING)
+        request_id, tag, value = write.request_id[:64], write.tag[:128], str(write.value)[:128]
+        text = (
+            f"{origin} wrote {tag} = {value}" if reply.ok else f"{origin} did not write {tag} = {value}: {reply.reason}"
+        )
+        self._process.event(
+            code, Phase.NEW, severity, text[:1000], key=f"{self._process.identity}-{origin}-{request_id}",
+            source=self._process.instance, origin=origin, request_id=request_id, tag=tag, value=value,
+            reason=reply.reason[:500],
+        )  # fmt: skip
+
+
+async def main(process: Process) -> None:
+    """Run connect for one source until cancelled."""
+    sys.setswitchinterval(SWITCH_S)
+    source, tags = load_source(process)
+    outputs = {name: one for name, one in process.settings.outputs.items() if one.source == process.instance}
+    _check_outputs(process, outputs, tags, source)
+    loop = asyncio.get_running_loop()
+    reporter = Reporter(process, list(outputs))
+    driver = load_driver(source.driver)
+    link = SourceLink(
+        process.instance,
+        poll_groups(source.groups, tags),
+        tags,
+        {name: machine_of(one, tags, process.boot) for name, one in outputs.items()},
+        {name: one.rearm for name, one in outputs.items() if one.rearm},
+        lambda: driver.open_connector(source),
+        lambda told: _hand_over(loop, told, take),
+        process.boot,
+    )
+    gate = WriteGate(tags, {name for one in outputs.values() for name in own_tags(one)})
+    writes = WritePath(process, gate, link)
+
+    def take(told: Told) -> None:
+        if isinstance(told, Written):
+            writes.settle(told)
+        else:
+            reporter.take(told)
+
+    await process.read(WRITE, Write, writes.request, source=process.instance)
+    for name in outputs:
+        await process.read(DECISION, Decision, lambda one, at: link.submit(Decided(one, at.received_ns)), pipeline=name)
+    link.start()
+    try:
+        await _supervise(link, process.instance, max(HANGS_AFTER_S, 20 * source.timeout_ms / 1e3))
+    finally:
+        stopped = link.stop(timeout_s=min(process.row.stop_s / 2, 2.0))
+        if not stopped:
+            log.warning("%s: the driver hangs; the PLC's watchdog has to act", process.instance)
+
+
+def load_source(process: Process) -> tuple[Source, dict[str, Tag]]:
+    """Return the source of this process and its tags.
+
+    Raises:
+        SettingsError: no such source, or problems in its tag list or options.
+    """
+    sources = process.settings.sources
+    if process.instance not in sources:
+        raise SettingsError(
+            [f"sources.{process.instance} is not in the settings; there are {', '.join(sources) or 'none'}"]
+        )
+    source = sources[process.instance]
+    driver = load_driver(source.driver)
+    tags = load_tags(process.home / source.tags, source.groups, driver.check_address)
+    driver.open_connector(source).close()  # reports wrong options now, not at the first connection
+    rate_hz = sum(1e3 / period_ms for period_ms in source.groups.values())
+    if rate_hz > READING.max_hz:
+        problem = f"{rate_hz:.0f} scans/s; at most {READING.max_hz:g} are published, poll slower"
+        raise SettingsError([f"sources.{process.instance}.groups: {problem}"])
+    return source, tags
+
+
+def _check_outputs(process: Process, outputs: dict[str, Outputs], tags: dict[str, Tag], source: Source) -> None:
+    problems = [problem for name, one in outputs.items() for problem in output_problems(name, one, tags)]
+    if problems:
+        raise SettingsError([f"{process.home / source.tags}: {problem}" for problem in problems])
+
+
+def _hand_over(loop: asyncio.AbstractEventLoop, told: Told, take: Callable[[Told], None]) -> None:
+    try:
+        loop.call_soon_threadsafe(take, told)
+    except RuntimeError:  # the loop has ended: nobody listens any more
+        log.debug("told after the end: %r", type(told))
+
+
+async def _supervise(link: SourceLink, name: str, hangs_after_s: float) -> None:
+    """Watch that the thread moves; a driver that never returns ends the process, and with it the lease."""
+    while True:
+        await asyncio.sleep(SUPERVISE_S)
+        still_s = (time.monotonic_ns() - link.progress_ns) / 1e9
+        if still_s > hangs_after_s:
+            raise ConnectorError(f"{name}: the driver has not returned for {still_s:.1f} s; restarting it")

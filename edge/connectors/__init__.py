@@ -1,0 +1,84 @@
+"""Connectors to PLCs: one file per protocol, whose name is the `driver` in the settings; loaded when it is used.
+
+A file offers `check_address(tag)` and `open_connector(source)`; tests/edge/connectors/ holds each one to the same
+conformance suite. A connector is used by one thread. After a ConnectorError it is closed and a new one is opened.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Iterator, Sequence
+from typing import Protocol, cast
+
+from edge.settings import Source
+from edge.tags import Tag
+from schemas.errors import SettingsError
+from schemas.messages import Sample
+
+
+class Connector(Protocol):
+    """A link to one PLC. Every call blocks for at most about the source's `timeout_ms`."""
+
+    def connect(self) -> None:
+        """Open the link.
+
+        Raises:
+            ConnectorError: it can't be opened.
+        """
+        ...
+
+    def read(self, tags: Sequence[Tag]) -> Iterator[dict[str, Sample]]:
+        """Yield the samples of one request after the other, so that the caller can write between two.
+
+        A tag that can't be read is Bad with its reason, alone.
+
+        Raises:
+            ConnectorError: the link failed.
+        """
+        ...
+
+    def write(self, tag: Tag, value: bool | int | float | str) -> None:
+        """Write one value (engineering units, checked by `edge.tags.coerce`); returns when the PLC has acknowledged it.
+
+        Raises:
+            TagError: the PLC refused.
+            ConnectorError: the link failed; whether the value arrived is not known.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the link; never raises."""
+        ...
+
+
+class Driver(Protocol):
+    """What a file of this folder offers."""
+
+    def check_address(self, tag: Tag) -> None:
+        """Raise TagError where a tag's address can't be one of this protocol."""
+        ...
+
+    def open_connector(self, source: Source) -> Connector:
+        """Return a connector that is not connected yet; raise SettingsError for options that it does not know."""
+        ...
+
+
+def driver_names() -> list[str]:
+    """Return the names of all drivers."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def load_driver(name: str) -> Driver:
+    """Import a driver by its file's name.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    known = driver_names()
+    if name not in known:
+        nearest = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(known)}"
+        raise SettingsError([f"driver {name!r} is not known; {hint}"])
+    return cast(Driver, importlib.import_module(f"{__name__}.{name}"))
