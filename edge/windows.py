@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -101,7 +102,12 @@ class WindowBuffer:
         held = (trust == _Trust.HELD).all(axis=0)
         if held.any():
             return self._refuse(int(held.argmax()), "for the whole window, nothing of it is measured")
-        tensor = self._values[cells].astype(dtype)[None]
+        values = self._values[cells]
+        low, high = _range(dtype)
+        outside = ((values < low) | (values > high)).any(axis=0)
+        if outside.any():
+            return Window(None, Quality.BAD, f"{self._tags[int(outside.argmax())]} does not fit into {dtype}")
+        tensor = values.astype(dtype)[None]
         if worst != _Trust.GOOD:
             word = "held" if worst == _Trust.HELD else "uncertain"
             return Window(tensor, Quality.UNCERTAIN, f"{self._tags[column]} {word} ({self._why[column]})")
@@ -119,3 +125,10 @@ class WindowBuffer:
         if abs(span_s - wanted_s) <= _SPAN_TOLERANCE * wanted_s:
             return Quality.GOOD, ""
         return Quality.UNCERTAIN, f"the window spans {span_s:.2f} s, the model expects {wanted_s:.2f} s"
+
+
+@lru_cache(maxsize=8)
+def _range(dtype: str) -> tuple[float, float]:
+    kind = np.dtype(dtype)
+    info = np.iinfo(kind) if kind.kind in "iu" else np.finfo(kind)
+    return float(info.min), float(info.max)

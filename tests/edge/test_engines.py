@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+
 from edge.contract import Contract
 from edge.engines import engine_names, load_engine
 from edge.loaded import load_model
 from schemas.errors import ContractError
-
 from tests.edge.small_models import SHAPE, anomaly, seal, write_anomaly, write_classifier
 
 DEMO = sorted((Path(__file__).parents[2] / "edge" / "sim" / "demo" / "models").glob("*/*/model.toml"))
@@ -104,5 +104,5 @@ def test_another_digest_than_the_one_asked_for_is_refused(engine, tmp_path):
 
 
 def test_an_engine_that_does_not_exist_is_named_with_those_that_do():
-    with pytest.raises(ContractError, match="there is no engine 'warp'; there are .*cpu"):
+    with pytest.raises(ContractError, match=r"there is no engine 'warp'; there are .*cpu"):
         load_engine("warp")
