@@ -76,6 +76,14 @@ def read_identity(folder: Path) -> Identity:
         raise IdentityError(f"{folder / CERTIFICATE}: {error.strerror}; enrol the device first") from error
 
 
+def certificate_until_ns(folder: Path) -> int:
+    """Return the end of the installed certificate's life (wall clock), 0 where there is none that can be read."""
+    try:
+        return read_identity(folder).until_ns
+    except IdentityError:
+        return 0
+
+
 def _identity(certificate: x509.Certificate) -> Identity:
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return Identity(

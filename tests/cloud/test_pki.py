@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.pki import Authority, RequestRefused
-from edge.security.identity import IdentityError, install, make_request, read_identity
+from edge.security.identity import IdentityError, certificate_until_ns, install, make_request, read_identity
 
 
 @pytest.fixture
@@ -23,11 +23,13 @@ def common_name(certificate: x509.Certificate) -> str:
 
 
 def test_a_request_becomes_an_identity_of_90_days(authority: Authority, tmp_path: Path) -> None:
+    assert certificate_until_ns(tmp_path / "identity") == 0
     request = make_request(tmp_path / "identity", "press-7")
     pem = authority.sign_device(request.read_bytes(), "press-7")
     identity = install(tmp_path / "identity", authority.ca.read_bytes(), pem)
     assert identity == read_identity(tmp_path / "identity")
     assert identity.node == "press-7"
+    assert certificate_until_ns(tmp_path / "identity") == identity.until_ns
     days = (identity.until_ns / 1e9 - datetime.now(UTC).timestamp()) / 86_400
     assert days == pytest.approx(90, abs=0.1)
     usage = x509.load_pem_x509_certificate(pem).extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
