@@ -16,6 +16,8 @@ from schemas.messages import Message, schema_of
 from schemas.topics import Codec, Topic
 
 M = TypeVar("M", bound=Message)
+# msgspec lets the last two through: a string that is not UTF-8, and arrays nested over a thousand deep.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _msgpack_encode = msgspec.msgpack.Encoder().encode
 _json_encode = msgspec.json.Encoder().encode
@@ -60,7 +62,7 @@ def decode(topic: Topic, kind: type[M], payload: bytes | memoryview) -> M:
         raise Oversized(f"{topic.key}: {len(payload)} bytes, the row in schemas/topics.py allows {topic.max_bytes}")
     try:
         message = cast(M, _decoder(kind, topic.codec).decode(payload))
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         _check_schema(topic, kind, _peek(topic, payload))
         raise CodecError(f"{topic.key}: {error}") from error
     if message.schema != schema_of(kind):
@@ -71,7 +73,7 @@ def decode(topic: Topic, kind: type[M], payload: bytes | memoryview) -> M:
 def _peek(topic: Topic, payload: bytes | memoryview) -> str:
     try:
         head = cast(_Head, _decoder(_Head, topic.codec).decode(payload))
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return ""
     return head.schema
 
