@@ -1,0 +1,106 @@
+"""camera@NAME: pictures onto the bus. In: nothing but the camera itself. Out: frame, event, status.
+
+Frames leave on a connection of their own: a frame never delays a scalar. A camera that is lost is an event until it is
+back, and is opened again with a growing pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from bus.session import Backoff
+from edge.cameras import Picture, load_grabber
+from schemas.errors import ConnectorError, Oversized
+from schemas.messages import Frame, Phase, Severity, State
+from schemas.topics import FRAME
+
+if TYPE_CHECKING:
+    from bus.typed import Publisher
+    from edge.process import Process
+    from edge.settings import Camera as CameraSettings
+
+IDLE_S: Final = 2.0
+
+
+class Camera:
+    """One camera, opened again and again."""
+
+    def __init__(self, process: Process, frames: Publisher[Frame]) -> None:
+        """Nothing is opened yet."""
+        self.settings: CameraSettings = process.settings.cameras[process.instance]
+        self._process, self._frames = process, frames
+        self._stream = self.settings.stream or process.instance
+        self._sent_s = 0.0
+        self._faults: set[str] = set()
+        self._backoff = Backoff()
+        self._counters = process.counters
+        self._counters.update(frames=0, lost=0)
+
+    async def run(self) -> None:
+        """Open the camera and publish what it takes, until it has no more."""
+        while True:
+            try:
+                grabber = load_grabber(self.settings.driver)
+                async with grabber.open_camera(self.settings, self._process.home) as pictures:
+                    self._mended("camera_lost", f"{self.settings.address} answers")
+                    self._backoff.reset()
+                    async for picture in pictures:
+                        self._publish(picture)
+                    return
+            except ConnectorError as error:
+                self._counters["lost"] += 1
+                self._fault("camera_lost", str(error))
+            await asyncio.sleep(self._backoff.take())
+
+    def _publish(self, picture: Picture) -> None:
+        pixels = picture.pixels
+        frame = Frame(
+            stream=self._stream, part_id=picture.part_id, boot=self._process.boot, trigger_ns=picture.trigger_ns,
+            time_ns=time.time_ns() - (time.monotonic_ns() - picture.trigger_ns), shape=pixels.shape,
+            dtype=pixels.dtype.name, data=memoryview(pixels.tobytes()), quality=picture.quality, reason=picture.reason,
+        )  # fmt: skip
+        try:
+            self._frames.send(frame)
+        except Oversized as error:
+            self._fault(
+                "frame_oversized",
+                f"a picture of {pixels.shape} {pixels.dtype.name} does not fit: {error}; let the camera send a smaller"
+                " region or fewer pixels",
+            )
+            return
+        self._sent_s = time.monotonic()
+        self._counters["frames"] += 1
+        self._mended("frame_oversized", "pictures fit again")
+        if not self._faults:
+            self._process.report(State.ACTIVE)
+
+    def _fault(self, code: str, why: str) -> None:
+        if code not in self._faults:
+            self._faults.add(code)
+            self._process.event(code, Phase.NEW, Severity.ALARM, why[:1000], camera=self._process.instance)
+        self._process.report(State.DEGRADED, why)
+
+    def _mended(self, code: str, text: str) -> None:
+        if code in self._faults:
+            self._faults.discard(code)
+            self._process.event(code, Phase.END, Severity.INFO, text, camera=self._process.instance)
+        if not self._faults and not self._sent_s:
+            self._process.report(State.IDLE, "no picture yet")
+
+    async def watch(self) -> None:
+        """Say when no pictures come."""
+        while True:
+            await asyncio.sleep(IDLE_S / 2)
+            if not self._faults and time.monotonic() - self._sent_s > IDLE_S:
+                self._process.report(State.IDLE, f"no picture for {IDLE_S:g} s")
+
+
+async def main(process: Process) -> None:
+    """Run until cancelled."""
+    stream = process.settings.cameras[process.instance].stream or process.instance
+    async with process.connection("frames") as bus, asyncio.TaskGroup() as tasks:
+        camera = Camera(process, process.publisher(FRAME, Frame, bus, stream=stream))
+        tasks.create_task(camera.run(), name="camera")
+        tasks.create_task(camera.watch(), name="watch")
