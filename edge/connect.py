@@ -19,19 +19,20 @@ from edge.connectors import load_driver
 from edge.outputs import machine_of, output_problems, own_tags
 from edge.poll import poll_groups
 from edge.process import Process
-from edge.settings import Outputs, Source
-from edge.source import (
+from edge.settings import Source
+from edge.source import SourceLink
+from edge.tags import Tag, load_tags
+from edge.told import (
     Counters,
     Decided,
     FailsafeChange,
     LinkChange,
     OutputRefused,
-    SourceLink,
+    Tell,
     Told,
     WriteJob,
     Written,
-)
-from edge.tags import Tag, load_tags
+)  # fmt: skip
 from edge.writes import WriteGate, answer, refusal, reply_is_allowed
 from schemas.errors import ConnectorError, SettingsError, WriteRefused
 from schemas.messages import Decision, Output, Phase, Reading, Reply, Severity, State, Write
@@ -55,7 +56,7 @@ class Reporter:
         }
         self._down = "not connected yet"
         self._latched = dict.fromkeys(pipelines, "started")
-        self._refused: dict[str, str] = {}
+        self._refused: dict[tuple[str, str], str] = {}
 
     def take(self, told: Told) -> None:
         """Publish one thing that the link told, except a write's outcome."""
@@ -105,13 +106,14 @@ class Reporter:
 
     def _output_refused(self, told: OutputRefused) -> None:
         if told.problem:
-            self._refused[told.pipeline] = told.problem
+            self._refused[told.pipeline, told.tag] = told.problem
         else:
-            self._refused.pop(told.pipeline, None)
+            self._refused.pop((told.pipeline, told.tag), None)
         self._process.event(
             "output_refused", Phase.NEW if told.problem else Phase.END, Severity.ALARM,
-            f"{told.pipeline}: {told.problem or 'the PLC takes outputs again'}",
-            key=f"{self._process.identity}-output_refused-{told.pipeline}", pipeline=told.pipeline, reason=told.problem,
+            f"{told.pipeline}: {told.problem or f'the PLC takes {told.tag} again'}",
+            key=f"{self._process.identity}-output_refused-{told.pipeline}-{told.tag}",
+            pipeline=told.pipeline, tag=told.tag, reason=told.problem,
         )  # fmt: skip
         self._report()
 
@@ -198,7 +200,8 @@ async def main(process: Process) -> None:
     sys.setswitchinterval(SWITCH_S)
     source, tags = load_source(process)
     outputs = {name: one for name, one in process.settings.outputs.items() if one.source == process.instance}
-    _check_outputs(process, outputs, tags, source)
+    if problems := output_problems(outputs, tags):
+        raise SettingsError([f"{process.home / source.tags}: {problem}" for problem in problems])
     loop = asyncio.get_running_loop()
     reporter = Reporter(process, list(outputs))
     driver = load_driver(source.driver)
@@ -223,7 +226,7 @@ async def main(process: Process) -> None:
 
     await process.read(WRITE, Write, writes.request, source=process.instance)
     for name in outputs:
-        await process.read(DECISION, Decision, lambda one, at: link.submit(Decided(one, at.received_ns)), pipeline=name)
+        await process.read(DECISION, Decision, _to_link(link, name), pipeline=name)
     link.start()
     try:
         await _supervise(link, process.instance, max(HANGS_AFTER_S, 20 * source.timeout_ms / 1e3))
@@ -248,6 +251,8 @@ def load_source(process: Process) -> tuple[Source, dict[str, Tag]]:
     driver = load_driver(source.driver)
     tags = load_tags(process.home / source.tags, source.groups, driver.check_address)
     driver.open_connector(source).close()  # reports wrong options now, not at the first connection
+    if not source.groups:
+        raise SettingsError([f"sources.{process.instance}.groups is empty; name a poll group and its period"])
     rate_hz = sum(1e3 / period_ms for period_ms in source.groups.values())
     if rate_hz > READING.max_hz:
         problem = f"{rate_hz:.0f} scans/s; at most {READING.max_hz:g} are published, poll slower"
@@ -255,13 +260,17 @@ def load_source(process: Process) -> tuple[Source, dict[str, Tag]]:
     return source, tags
 
 
-def _check_outputs(process: Process, outputs: dict[str, Outputs], tags: dict[str, Tag], source: Source) -> None:
-    problems = [problem for name, one in outputs.items() for problem in output_problems(name, one, tags)]
-    if problems:
-        raise SettingsError([f"{process.home / source.tags}: {problem}" for problem in problems])
+def _to_link(link: SourceLink, pipeline: str) -> Callable[[Decision, Delivery], None]:
+    """Return a handler for one pipeline's decisions; one that names another pipeline than its topic is dropped."""
+
+    def take(decision: Decision, delivery: Delivery) -> None:
+        if decision.pipeline == pipeline:
+            link.submit(Decided(decision, delivery.received_ns))
+
+    return take
 
 
-def _hand_over(loop: asyncio.AbstractEventLoop, told: Told, take: Callable[[Told], None]) -> None:
+def _hand_over(loop: asyncio.AbstractEventLoop, told: Told, take: Tell) -> None:
     try:
         loop.call_soon_threadsafe(take, told)
     except RuntimeError:  # the loop has ended: nobody listens any more
@@ -272,6 +281,8 @@ async def _supervise(link: SourceLink, name: str, hangs_after_s: float) -> None:
     """Watch that the thread moves; a driver that never returns ends the process, and with it the lease."""
     while True:
         await asyncio.sleep(SUPERVISE_S)
+        if not link.alive:
+            raise ConnectorError(f"{name}: the link's thread ended; its traceback is above")
         still_s = (time.monotonic_ns() - link.progress_ns) / 1e9
         if still_s > hangs_after_s:
             raise ConnectorError(f"{name}: the driver has not returned for {still_s:.1f} s; restarting it")

@@ -216,9 +216,21 @@ def own_tags(outputs: Outputs) -> set[str]:
     return {name for name in (outputs.verdict, outputs.part, outputs.armed, outputs.heartbeat) if name}
 
 
-def output_problems(pipeline: str, outputs: Outputs, tags: Mapping[str, Tag]) -> list[str]:
-    """Return what is wrong with the tags of one pipeline's outputs."""
-    where = f"outputs.{pipeline}"
+def output_problems(outputs: Mapping[str, Outputs], tags: Mapping[str, Tag]) -> list[str]:
+    """Return what is wrong with the tags of a source's outputs, which are by pipeline."""
+    problems = [problem for pipeline, one in outputs.items() for problem in _tag_problems(pipeline, one, tags)]
+    writers: dict[str, list[str]] = {}
+    for pipeline, one in outputs.items():
+        for name in (one.verdict, one.part, one.armed, one.heartbeat):
+            writers.setdefault(name, []).append(f"outputs.{pipeline}")
+    return problems + [
+        f"{name!r} is written by {' and '.join(by)}; each output has a tag of its own"
+        for name, by in writers.items()
+        if name and len(by) > 1
+    ]
+
+
+def _tag_problems(pipeline: str, outputs: Outputs, tags: Mapping[str, Tag]) -> list[str]:
     wanted = (
         ("verdict", outputs.verdict, ("bool",), True), ("part", outputs.part, tuple(INTEGERS), True),
         ("armed", outputs.armed, ("bool",), True), ("rearm", outputs.rearm, ("bool",), False),
@@ -226,17 +238,15 @@ def output_problems(pipeline: str, outputs: Outputs, tags: Mapping[str, Tag]) ->
     )  # fmt: skip
     problems = []
     for key, name, types, written in wanted:
-        tag = tags.get(name)
+        where, tag = f"outputs.{pipeline}: {key} {name!r}", tags.get(name)
         if not name:
             continue
         if tag is None:
-            problems.append(f"{where}: {key} {name!r} is not in the source's tag list; add it there")
+            problems.append(f"{where} is not in the source's tag list; add it there")
         elif tag.type not in types or tag.scaled:
-            problems.append(f"{where}: {key} {name!r} is a {tag.type}; it has to be {' or '.join(types)}, not scaled")
+            problems.append(f"{where} is a {tag.type}; it has to be {' or '.join(types)}, not scaled")
         elif written and tag.access is not Access.WRITE:
-            problems.append(f"{where}: {key} {name!r} is read only; give it access rw in the tag list")
+            problems.append(f"{where} is read only; give it access rw in the tag list")
     if outputs.heartbeat and outputs.heartbeat_ms >= outputs.lease_ms:
-        problems.append(f"{where}: heartbeat_ms has to be under lease_ms")
-    names = [name for _, name, _, _ in wanted if name]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    return problems + [f"{where}: {name!r} is used twice; each output has a tag of its own" for name in twice]
+        problems.append(f"outputs.{pipeline}: heartbeat_ms has to be under lease_ms")
+    return problems

@@ -14,14 +14,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict
 
 from edge.connectors import Connector
-from edge.outputs import Change, OutputsMachine, Put, Step
+from edge.output_writer import OutputWriter
+from edge.outputs import OutputsMachine
 from edge.poll import PollGroup, most_urgent
-from edge.tags import Tag, coerce
+from edge.tags import Tag
+from edge.told import Counters, Decided, LinkChange, Tell, WriteJob, Written
 from schemas.errors import ConnectorError, TagError
-from schemas.messages import Decision, Output, Quality, Reading, Sample, Value
+from schemas.messages import Quality, Reading, Sample
 
 log = logging.getLogger(__name__)
 BACKOFF_FIRST_S, BACKOFF_MOST_S = 0.1, 2.0
@@ -30,67 +32,6 @@ COUNTERS_PERIOD_S = 1.0
 DECISIONS_KEPT = 256  # older ones are dropped and counted: without a verdict the PLC rejects by itself
 WRITES_KEPT = 32
 _MS = 1_000_000
-_NEVER_NS = 2**63 - 1
-
-
-@dataclass(frozen=True)
-class Decided:
-    """A decision for the thread."""
-
-    decision: Decision
-    received_ns: int
-
-
-@dataclass(frozen=True)
-class WriteJob:
-    """A write that the write path has admitted; `key` is for who asked."""
-
-    key: tuple[str, str]
-    tag: Tag
-    value: bool | int | float | str
-
-
-@dataclass(frozen=True)
-class Written:
-    """What became of a write: the value read back, or the problem."""
-
-    job: WriteJob
-    value: Value = None
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class LinkChange:
-    """The link came up, or went down for `reason`."""
-
-    up: bool
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class FailsafeChange:
-    """The fail-safe of a pipeline's outputs was latched or released."""
-
-    pipeline: str
-    change: Change
-
-
-@dataclass(frozen=True)
-class OutputRefused:
-    """The PLC refused an output's write (`problem`), or takes them again ("")."""
-
-    pipeline: str
-    problem: str
-
-
-@dataclass(frozen=True)
-class Counters:
-    """Counters since the start, and maxima of the last second."""
-
-    values: dict[str, float]
-
-
-Told = Reading | Output | Written | LinkChange | FailsafeChange | OutputRefused | Counters
 
 
 class SourceLink:
@@ -104,16 +45,14 @@ class SourceLink:
         machines: Mapping[str, OutputsMachine],
         rearm_tags: Mapping[str, str],
         open_connector: Callable[[], Connector],
-        tell: Callable[[Told], None],
+        tell: Tell,
         boot: str,
     ) -> None:
         """`machines` and `rearm_tags` are by pipeline."""
         self.progress_ns = time.monotonic_ns()
         self._name = name
         self._groups = groups
-        self._tags = tags
-        self._machines = machines
-        self._rearm_tags = rearm_tags
+        self._outputs = OutputWriter(machines, rearm_tags, tags, tell)
         self._open_connector = open_connector
         self._tell = tell
         self._boot = boot
@@ -129,11 +68,7 @@ class SourceLink:
         self._bad_ns = 0
         self._counters_ns = 0
         self._good_ns: dict[str, int] = dict.fromkeys(tags, self.progress_ns)
-        self._refused: dict[str, str] = {}
-        self._counts: dict[str, float] = dict.fromkeys(
-            ("scans", "late_scans", "links", "losses", "outputs", "outputs_late", "outputs_failsafe", "decisions_lost",
-             "decisions_repeated", "writes", "writes_failed"), 0.0,
-        )  # fmt: skip
+        self._links = self._losses = self._decisions_lost = self._writes_done = self._writes_failed = 0
         self._thread = threading.Thread(target=self._run, name=f"source-{name}", daemon=True)
 
     # -- called from the loop -----------------------------------------------------------------------------------------
@@ -148,6 +83,11 @@ class SourceLink:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
     def submit(self, item: Decided | WriteJob) -> None:
         """Hand the thread a decision or an admitted write; returns at once."""
         self._inbox.put(item)
@@ -156,7 +96,6 @@ class SourceLink:
 
     def _run(self) -> None:
         while not self._stopping:
-            self.progress_ns = time.monotonic_ns()
             try:
                 if self._connector is None:
                     self._wait_to_connect()
@@ -170,17 +109,14 @@ class SourceLink:
     def _work(self, connector: Connector) -> None:
         """Wait for the next thing to do and do it."""
         group = most_urgent(self._groups)
-        self._receive((min(group.due_ns, self._due_ns()) - time.monotonic_ns()) / 1e9)
+        self._receive((min(group.due_ns, self._outputs.due_ns) - time.monotonic_ns()) / 1e9)
         self._serve(connector)
         if time.monotonic_ns() >= group.due_ns and not self._stopping:
             self._scan(connector, group)
 
-    def _due_ns(self) -> int:
-        """When the outputs have something to write by themselves."""
-        return min([_NEVER_NS, *(due for machine in self._machines.values() if (due := machine.due_ns) is not None)])
-
     def _receive(self, wait_s: float) -> None:
         """Take what came, waiting for the first at most `wait_s`; the newest decisions are kept."""
+        self.progress_ns = time.monotonic_ns()
         try:
             item = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
             while True:
@@ -195,7 +131,7 @@ class SourceLink:
             pass
         while len(self._decisions) > DECISIONS_KEPT:
             self._decisions.popleft()
-            self._counts["decisions_lost"] += 1
+            self._decisions_lost += 1
         while len(self._writes) > WRITES_KEPT:
             self._tell(Written(self._writes.popleft(), problem=f"over {WRITES_KEPT} writes wait; try again later"))
 
@@ -203,47 +139,12 @@ class SourceLink:
         """Carry out decisions, then timers, then one write at a time."""
         while True:
             while self._decisions:
-                decided = self._decisions.popleft()
-                machine = self._machines[decided.decision.pipeline]
-                step = machine.decide(decided.decision, decided.received_ns, time.monotonic_ns())
-                self._carry_out(connector, decided.decision.pipeline, step)
-            for pipeline, machine in self._machines.items():
-                self._carry_out(connector, pipeline, machine.tick(time.monotonic_ns()))
+                self._outputs.decide(connector, self._decisions.popleft())
+            self._outputs.tick(connector)
             if not self._writes:
                 return
             self._write(connector, self._writes.popleft())
             self._receive(0)
-
-    def _tell_changes(self, pipeline: str, step: Step) -> None:
-        for change in step.changes:
-            self._tell(FailsafeChange(pipeline, change))
-
-    def _carry_out(self, connector: Connector, pipeline: str, step: Step) -> None:
-        self._tell_changes(pipeline, step)
-        if not self._put_all(connector, pipeline, step.puts) or step.applied is None:
-            return
-        output = step.applied.output(time.monotonic_ns(), time.time_ns())
-        self._counts["outputs"] += 1
-        self._counts["outputs_late"] += output.late
-        self._counts["outputs_failsafe"] += output.failsafe
-        self._tell(output)
-
-    def _put_all(self, connector: Connector, pipeline: str, puts: tuple[Put, ...]) -> bool:
-        """Write in order; what the PLC refuses ends the rest, so that a part id never latches an older verdict."""
-        if not puts:
-            return True
-        try:
-            for put in puts:
-                tag = self._tags[put.tag]
-                connector.write(tag, coerce(tag, put.value))
-        except TagError as error:
-            if self._refused.get(pipeline) != str(error):
-                self._refused[pipeline] = str(error)
-                self._tell(OutputRefused(pipeline, str(error)))
-            return False
-        if self._refused.pop(pipeline, ""):
-            self._tell(OutputRefused(pipeline, ""))
-        return True
 
     def _write(self, connector: Connector, job: WriteJob) -> None:
         """Write and read back."""
@@ -251,15 +152,15 @@ class SourceLink:
             connector.write(job.tag, job.value)
             back = {name: sample for part in connector.read([job.tag]) for name, sample in part.items()}
         except TagError as error:
-            self._counts["writes_failed"] += 1
+            self._writes_failed += 1
             self._tell(Written(job, problem=str(error)))
             return
         except ConnectorError as error:
-            self._counts["writes_failed"] += 1
+            self._writes_failed += 1
             self._tell(Written(job, problem=f"{error}; whether the value arrived is not known"))
             raise
         sample = back.get(job.tag.name, Sample(quality=Quality.BAD, reason="not read back"))
-        self._counts["writes"] += 1
+        self._writes_done += 1
         self._tell(Written(job, sample.value, "" if sample.quality is Quality.GOOD else sample.reason))
 
     # -- scans --------------------------------------------------------------------------------------------------------
@@ -274,17 +175,13 @@ class SourceLink:
             samples |= part
             gave_way_ns = time.monotonic_ns()
             self._receive(0)
-            if self._decisions or self._writes or self._due_ns() <= gave_way_ns:
+            if self._decisions or self._writes or self._outputs.due_ns <= gave_way_ns:
                 self._serve(connector)
                 waited_ns += time.monotonic_ns() - gave_way_ns
         scan_ms = (time.monotonic_ns() - scan_ns - waited_ns) / _MS
         group.end(scan_ms)
         self._tell(self._reading(group, scan_ns, scan_ms, time_ns, self._aged(samples, scan_ns)))
-        for pipeline, name in self._rearm_tags.items():
-            sample = samples.get(name)
-            if sample is not None and sample.value is True:
-                machine = self._machines[pipeline]
-                self._carry_out(connector, pipeline, machine.rearm(True, scan_ns, time.monotonic_ns()))
+        self._outputs.scanned(connector, samples, scan_ns)
 
     def _aged(self, samples: dict[str, Sample], scan_ns: int) -> dict[str, Sample]:
         for name, sample in samples.items():
@@ -328,10 +225,10 @@ class SourceLink:
             self._connect()
 
     def _give_up_waiting(self, reason: str) -> None:
-        self._counts["decisions_lost"] += sum(one.decision.part_id is not None for one in self._decisions)
+        self._decisions_lost += sum(one.decision.part_id is not None for one in self._decisions)
         self._decisions.clear()
         while self._writes:
-            self._counts["writes_failed"] += 1
+            self._writes_failed += 1
             self._tell(Written(self._writes.popleft(), problem=reason))
 
     def _connect(self) -> None:
@@ -339,14 +236,13 @@ class SourceLink:
         connector = self._open_connector()
         self._connector = connector
         connector.connect()
-        why = "started" if self._counts["links"] == 0 else "the link to the PLC came back"
-        for pipeline, machine in self._machines.items():
-            self._carry_out(connector, pipeline, machine.begin(time.monotonic_ns(), why))
+        why = "started" if self._links == 0 else "the link to the PLC came back"
+        self._outputs.begin(connector, why)
         for group in self._groups:
             group.restart(time.monotonic_ns())
         for group in self._groups:
             self._scan(connector, group)
-        self._counts["links"] += 1
+        self._links += 1
         self._tries = 0
         self._down = False
         self._tell(LinkChange(up=True))
@@ -365,19 +261,18 @@ class SourceLink:
         if self._down:
             return
         self._down = True
-        self._counts["losses"] += 1
+        self._losses += 1
         self._say_bad(reason)
         self._tell(LinkChange(up=False, reason=reason))
-        for pipeline, machine in self._machines.items():
-            self._tell_changes(pipeline, machine.lost(now_ns, reason))
+        self._outputs.lost(reason)
 
     def _finish(self) -> None:
         """The process stops: leave the PLC with the fail-safe."""
+        self._give_up_waiting("connect stops")
         if self._connector is None:
             return
         try:
-            for pipeline, machine in self._machines.items():
-                self._carry_out(self._connector, pipeline, machine.end(time.monotonic_ns()))
+            self._outputs.end(self._connector)
         except ConnectorError as error:
             log.info(
                 "%s: the fail-safe could not be written at the end (%s); the PLC's watchdog acts", self._name, error
@@ -389,10 +284,12 @@ class SourceLink:
         if now_ns < self._counters_ns:
             return
         self._counters_ns = now_ns + int(COUNTERS_PERIOD_S * 1e9)
-        values = dict(self._counts)
-        values["scans"] = float(sum(group.scans for group in self._groups))
-        values["late_scans"] = float(sum(group.late_scans for group in self._groups))
-        values["decisions_repeated"] = float(sum(machine.repeats for machine in self._machines.values()))
+        values: dict[str, float] = {
+            "links": self._links, "losses": self._losses, "scans": sum(group.scans for group in self._groups),
+            "late_scans": sum(group.late_scans for group in self._groups), "decisions_lost": self._decisions_lost,
+            "decisions_repeated": self._outputs.repeats, "writes": self._writes_done,
+            "writes_failed": self._writes_failed, **asdict(self._outputs.counts),
+        }  # fmt: skip
         for group in self._groups:
             values[f"{group.name}_scan_ms_max"], values[f"{group.name}_jitter_ms_max"] = group.take_maxima()
         self._tell(Counters(values))

@@ -101,6 +101,8 @@ class Cable:
         with contextlib.suppress(OSError):
             while piece := await reader.read(_PIECE):
                 await self._whole.wait()
+                if reader.exception() is not None:  # its sender has reset the connection: nobody sends this again
+                    return
                 if self.fault is not None and self.fault.kind == "slow":
                     await asyncio.sleep(self.fault.delay_s)
                 writer.write(change(piece))
