@@ -1,0 +1,135 @@
+"""What an outsider, or a reader that hangs, can't do to the others at a device's broker."""
+
+import asyncio
+import dataclasses
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiomqtt
+import pytest
+
+from bus import Address
+from bus.broker import Account, device_acl, password_file
+from bus.broker_config import MEMORY_LIMIT_BYTES, PRODUCTION, DeviceBroker, ServerTls, development, device_config
+from bus.mosquitto import BrokerProcess, find_broker, free_port, probe
+from schemas import topics as t
+from schemas.topics import Place, Role
+
+PLACE = Place("plant", "line1", "node1")
+PASSWORDS = {"runtime-bulk": "one", "camera-cap": "two", "connect-line": "three", "scada": "four"}
+ROLES = {"runtime-bulk": Role.RUNTIME, "camera-cap": Role.CAMERA, "connect-line": Role.CONNECT, "scada": Role.MES}
+SMALL_LIMIT = 32 * 2**20
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[DeviceBroker, BrokerProcess]]:
+    """The production profile on free ports, with a memory limit that a test can reach."""
+    folder = tmp_path_factory.mktemp("limits")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+         "-keyout", str(folder / "server.key"), "-out", str(folder / "server.crt")],
+        check=True, capture_output=True, timeout=20,
+    )  # fmt: skip
+    moved = development(folder, free_port())
+    config = dataclasses.replace(
+        PRODUCTION, port=moved.port, passwords=moved.passwords, acl=moved.acl, data=moved.data, socket=moved.socket,
+        tls=ServerTls(folder / "server.crt", folder / "server.key"), tls_port=free_port(), user="root",
+    )  # fmt: skip
+    config.passwords.write_text(password_file(PASSWORDS))
+    config.passwords.chmod(0o600)
+    config.acl.write_text(device_acl(PLACE, [Account(user, role) for user, role in ROLES.items()]))
+    text = device_config(config).replace(f"memory_limit {MEMORY_LIMIT_BYTES}", f"memory_limit {SMALL_LIMIT}")
+    assert str(SMALL_LIMIT) in text
+    address = Address(port=config.port, username="connect-line", password="three")
+    with BrokerProcess(find_broker(folder, allow_install=False)) as process:
+        process.start(text, folder, address)
+        yield config, process
+
+
+def client_of(config: DeviceBroker, user: str, identifier: str, *, outside: bool = False) -> aiomqtt.Client:
+    assert config.tls
+    return aiomqtt.Client(
+        "localhost" if outside else "127.0.0.1", config.tls_port if outside else config.port,
+        username=user, password=PASSWORDS[user], identifier=identifier, timeout=5,
+        protocol=aiomqtt.ProtocolVersion.V5,
+        tls_context=ssl.create_default_context(cafile=str(config.tls.certificate)) if outside else None,
+    )  # fmt: skip
+
+
+async def test_an_outsider_can_not_take_over_a_process_by_its_client_id(
+    broker: tuple[DeviceBroker, BrokerProcess],
+) -> None:
+    config, _ = broker
+    decision = t.DECISION.name(PLACE, pipeline="p1")
+    async with client_of(config, "connect-line", "connect-line") as process:
+        await process.subscribe(decision, qos=1)
+        async with (
+            client_of(config, "scada", "connect-line", outside=True) as outsider,
+            client_of(config, "runtime-bulk", "runtime-bulk") as runtime,
+        ):
+            await outsider.publish(decision, "forged", qos=1)
+            await runtime.publish(decision, "real", qos=1)
+            async with asyncio.timeout(5):
+                message = await anext(aiter(process.messages))
+    assert message.payload == b"real"
+
+
+def test_the_outer_listener_speaks_tls_only(broker: tuple[DeviceBroker, BrokerProcess]) -> None:
+    config, _ = broker
+    with pytest.raises(OSError, match=r"(?i)answer|reset|timed out"):
+        probe(Address(port=config.tls_port, username="scada", password="four"), timeout_s=1)
+
+
+@pytest.mark.slow
+async def test_a_hung_reader_of_frames_costs_neither_memory_nor_the_scalars(
+    broker: tuple[DeviceBroker, BrokerProcess],
+) -> None:
+    config, process = broker
+    frame, decision = t.FRAME.name(PLACE, stream="s1"), t.DECISION.name(PLACE, pipeline="p1")
+    with hung_reader(config.port, "runtime-bulk", t.FRAME.filter(PLACE)):
+        async with client_of(config, "runtime-bulk", "r") as runtime, client_of(config, "connect-line", "c") as connect:
+            await connect.subscribe(decision, qos=1)
+            arrived = aiter(connect.messages)
+            for number in range(30):
+                await flood(config, frame, 20)
+                await runtime.publish(decision, str(number), qos=1)
+                async with asyncio.timeout(5):
+                    assert (await anext(arrived)).payload == str(number).encode()
+    log = process.log_file.read_text()
+    assert "out of memory" in log, "the flood of 90 MB never reached the limit"
+    assert resident_bytes(process.pid) < 3 * SMALL_LIMIT
+
+
+async def flood(config: DeviceBroker, topic: str, frames: int) -> None:
+    """Publish frames of 150 kB; the broker may cut us off."""
+    try:
+        async with client_of(config, "camera-cap", "camera-cap") as camera:
+            for _ in range(frames):
+                await camera.publish(topic, bytes(150_000))
+    except aiomqtt.MqttError:
+        return
+
+
+def hung_reader(port: int, user: str, topic_filter: str) -> socket.socket:
+    """A connection that subscribes and never reads again."""
+
+    def field(text: str) -> bytes:
+        return len(text).to_bytes(2, "big") + text.encode()
+
+    def packet(kind: int, body: bytes) -> bytes:
+        return bytes([kind, 0x80 | len(body) & 0x7F, len(body) >> 7]) + body
+
+    link = socket.create_connection(("127.0.0.1", port), 5)
+    connect = field("MQTT") + bytes([5, 0xC2, 0, 60, 0]) + field("hung") + field(user) + field(PASSWORDS[user])
+    link.sendall(packet(0x10, connect) + packet(0x82, b"\0\1\0" + field(topic_filter) + b"\0"))
+    link.recv(64)
+    return link
+
+
+def resident_bytes(pid: int) -> int:
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024
