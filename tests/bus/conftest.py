@@ -46,6 +46,7 @@ class Broker:
     port: int
     tls: Tls | None = None
     extra: str = ""
+    allow: str = "topic readwrite t/#"
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -80,7 +81,7 @@ class Broker:
 
     def start(self) -> None:
         (self.folder / "passwords").write_text(_password_line())
-        (self.folder / "acl").write_text(f"user {USER}\ntopic readwrite t/#\n")
+        (self.folder / "acl").write_text(f"user {USER}\n{self.allow}\n")
         for name in ("passwords", "acl"):
             (self.folder / name).chmod(0o600)
         configuration = self.folder / "mosquitto.conf"
