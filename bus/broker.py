@@ -65,7 +65,7 @@ class Grant:
 
 def grants(account: Account, place: Place, rows: Iterable[Topic] = TOPICS) -> tuple[Grant, ...]:
     """Return all that `account` may do at the broker of a device; nothing else is allowed."""
-    found = []
+    found: list[Grant] = []
     for row in rows:
         if row.reach is not Reach.SITE:
             continue

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +90,7 @@ def find_broker(
 
 
 def _climb(rungs: list[tuple[str, Callable[[], BrokerProgram]]], say: Say) -> BrokerProgram:
-    reasons = []
+    reasons: list[str] = []
     for name, rung in rungs:
         if name.startswith("apt-get"):
             say(f"broker, {name}: fetching mosquitto, this can take a minute")
@@ -122,7 +122,7 @@ def _named(named: str, say: Say) -> BrokerProgram:
 
 
 def _on_path(folders: Sequence[Path]) -> BrokerProgram:
-    reasons = []
+    reasons: list[str] = []
     for folder in folders:
         path = folder / "mosquitto"
         if path.is_file() and os.access(path, os.X_OK):
@@ -166,7 +166,7 @@ def _apt_install(folders: Sequence[Path]) -> BrokerProgram:
 
 
 @contextmanager
-def _no_service_starts(policy: Path = _POLICY) -> Iterator[None]:
+def _no_service_starts(policy: Path = _POLICY) -> Generator[None]:
     """Let no package start a service meanwhile: `policy-rc.d` answers 101, and is put back as it was."""
     before = (policy.read_bytes(), policy.stat().st_mode) if policy.exists() else None
     try:

@@ -197,6 +197,8 @@ def _parts() -> list[type]:
             case inspect.UnionType(types=types):
                 for one in types:
                     visit(one)
+            case _:
+                pass
 
     for message in _messages():
         visit(inspect.type_info(message))

@@ -195,10 +195,12 @@ async def test_another_node_can_not_take_over_a_session(fleet: Fleet) -> None:
 def test_without_a_certificate_of_our_ca_there_is_no_connection(fleet: Fleet, tmp_path: Path) -> None:
     foreign = Authority(tmp_path).issue("node-a")
     pretender = Tls(fleet.certificates["node-a"].ca, foreign.certificate, foreign.key)
-    with pytest.raises(OSError, match=r"(?i)unknown|reset|answer|eof"):
-        probe(Address(host="localhost", port=fleet.config.port, tls=pretender))
-    with pytest.raises(OSError, match=r"(?i)answer|reset"):
-        probe(Address(host="localhost", port=fleet.config.port, username="node-a", password="guess"))
+    plain = Address(host="localhost", port=fleet.config.port, username="node-a", password="guess")
+    for refused in (Address(host="localhost", port=fleet.config.port, tls=pretender), plain):
+        with pytest.raises(OSError) as failure:  # what it says depends on who closes first
+            probe(refused)
+        assert not isinstance(failure.value, ConnectionRefusedError)
+    probe(fleet.address("node-a"))
 
 
 async def test_a_revoked_node_is_refused_after_a_reload(fleet: Fleet) -> None:
