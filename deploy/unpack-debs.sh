@@ -24,20 +24,39 @@ for deb in "$work"/archives/*.deb; do
     [ -e "$deb" ] || continue
     dpkg-deb -x "$deb" "$folder/debs"
 done
-rm -rf "$work"
 
 # The programs find their libraries by a wrapper, relative to itself: the folder may be moved.
-for program in "$folder"/debs/usr/bin/* "$folder"/debs/usr/sbin/*; do
-    [ -x "$program" ] || continue
-    wrapper=$folder/bin/${program##*/}
+wrap() { # PATH inside debs/
+    wrapper=$folder/bin/${1##*/}
     cat >"$wrapper" <<TXT
 #!/bin/sh
 here=\$(cd "\$(dirname "\$0")/../debs" && pwd -P)
-for lib in "\$here"/usr/lib/*-linux-gnu* "\$here"/lib/*-linux-gnu*; do
+for lib in "\$here"/usr/lib/*-linux-gnu* "\$here"/usr/lib/*-linux-gnu*/pulseaudio "\$here"/lib/*-linux-gnu*; do
     [ ! -d "\$lib" ] || LD_LIBRARY_PATH=\${LD_LIBRARY_PATH:+\$LD_LIBRARY_PATH:}\$lib
 done
 export LD_LIBRARY_PATH
-exec "\$here${program#"$folder/debs"}" "\$@"
+[ ! -e "\$here/fonts.conf" ] || export FONTCONFIG_FILE="\$here/fonts.conf"
+exec "\$here/$1" "\$@"
 TXT
     chmod +x "$wrapper"
+}
+
+for package; do # of what was asked for, not of what came along
+    for deb in "$work/archives/$package"_*.deb; do
+        [ -e "$deb" ] || continue
+        dpkg-deb -c "$deb" | sed -nE 's#^-.* \./(usr/s?bin/[^ ]+)$#\1#p' | while read -r program; do wrap "$program"; done
+    done
 done
+# Debian's chromium is a script with absolute paths; the program stands elsewhere.
+if [ -x "$folder/debs/usr/lib/chromium/chromium" ]; then wrap usr/lib/chromium/chromium; fi
+if [ -d "$folder/debs/usr/share/fonts" ]; then
+    cat >"$folder/debs/fonts.conf" <<TXT
+<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd">
+<fontconfig>
+  <dir>$folder/debs/usr/share/fonts</dir>
+  <cachedir>$folder/fontcache</cachedir>
+</fontconfig>
+TXT
+fi
+rm -rf "$work"

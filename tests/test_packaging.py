@@ -109,16 +109,17 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def git_files(*folders: str) -> set[str]:
-    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *folders)
-    assert listed.returncode == 0, listed.stderr
-    return {name for name in listed.stdout.splitlines() if (ROOT / name).exists()}
+def files_of(package: str) -> set[str]:
+    return {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and not {"__pycache__", "node_modules"}.intersection(path.parts)
+    }
 
 
 @pytest.mark.slow
 def test_the_wheel_has_every_file_of_the_packages_and_nothing_else(wheel: Path) -> None:
-    wanted = {name for name in git_files(*PACKAGES) if not name.startswith("cloud/ui/")}
-    wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / "cloud" / "static").rglob("*") if path.is_file()}
+    wanted = {name for package in PACKAGES for name in files_of(package) if not name.startswith("cloud/ui/")}
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert held == wanted
