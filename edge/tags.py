@@ -16,7 +16,7 @@ import math
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import cast
@@ -249,7 +249,13 @@ class _Row:
             failsafe=self._failsafe(kind), description=str(self._row.get("description", "")), line=self._line,
         )  # fmt: skip
         self._check(tag)
-        return None if self._found else tag
+        if self._found or tag.failsafe is None:
+            return None if self._found else tag
+        try:
+            return replace(tag, failsafe=coerce(tag, tag.failsafe))
+        except TagError as error:
+            self._found.append(f"failsafe: {error}")
+            return None
 
     def _check(self, tag: Tag) -> None:
         if tag.min is not None and tag.max is not None and tag.min > tag.max:
@@ -258,8 +264,6 @@ class _Row:
             self._found.append(f"bit {tag.bit} of a {tag.type}; a bit in a register has the type bool")
         if tag.scaled and tag.type not in (*INTEGERS, "float32", "float64"):
             self._found.append(f"scale and offset of a {tag.type}; only numbers are scaled")
-        if not self._found and tag.failsafe is not None:
-            _call(lambda checked: cast(None, coerce(checked, checked.failsafe)), tag, self._found)
 
     def _name(self) -> str:
         name = str(self._row.get("name", ""))
