@@ -12,7 +12,7 @@ import time
 from asyncua.server.server import Server
 
 from bus import Delivery
-from edge.opcua_security import Users, secure
+from edge.opcua_security import SecuredServer, Users, secure
 from edge.opcua_space import NAMESPACE, Space
 from edge.process import Process
 from edge.processes import PROCESSES
@@ -39,7 +39,7 @@ async def start_server(process: Process) -> tuple[Server, Space]:
     """
     settings = process.settings
     logging.getLogger("asyncua").setLevel(logging.WARNING)
-    server = Server(user_manager=Users(settings.opcua, process.home))
+    server = SecuredServer(user_manager=Users(settings.opcua, process.home))
     await server.init()
     server.set_endpoint(settings.opcua.endpoint)
     server.set_server_name(f"PlantEdge {settings.device.node}")

@@ -1,7 +1,8 @@
 """Who may open a session on the OPC UA server, and the server's own certificate.
 
 The endpoint without security is there for discovery alone: a session needs a secure channel, so `get_user` refuses
-whoever has no channel certificate, whatever the token. The token is looked at first: asyncua passes the channel's
+whoever has no channel certificate, whatever the token; a certificate that is only claimed, on a channel that proves
+nothing, does not count. The token is looked at first: asyncua passes the channel's
 certificate also for a password login. Source: OPC 10000-4, 5.6 and 7.36.
 """
 
@@ -18,6 +19,7 @@ from typing import Any
 from asyncua import ua
 from asyncua.crypto.cert_gen import setup_self_signed_certificate
 from asyncua.crypto.permission_rules import User, UserRole
+from asyncua.crypto.security_policies import SecurityPolicyFactory, SecurityPolicyNone
 from asyncua.server.server import Server
 from asyncua.server.user_managers import UserManager
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -46,6 +48,27 @@ def _matches(password: str, stored: str) -> bool:
     return hmac.compare_digest(hash_password(password, bytes.fromhex(salt)), stored)
 
 
+class _DiscoveryFactory(SecurityPolicyFactory):
+    """The policy without security, forgetting the certificate that a client sends along unproven."""
+
+    def create(self, peer_certificate: bytes | None) -> SecurityPolicyNone:
+        """Return the policy of one channel; asyncua would hand the claimed certificate to `get_user`."""
+        return SecurityPolicyNone(None, mode=self.mode, permission_ruleset=self.permission_ruleset)
+
+
+class SecuredServer(Server):
+    """asyncua's server, with sessions on secure channels only."""
+
+    async def _setup_server_nodes(self) -> None:
+        await super()._setup_server_nodes()
+        self._policies[:] = [
+            _DiscoveryFactory(SecurityPolicyNone, policy.mode, permission_ruleset=policy.permission_ruleset)
+            if policy.cls is SecurityPolicyNone
+            else policy
+            for policy in self._policies
+        ]
+
+
 class Users(UserManager):
     """Decides about sessions: user name and password of a JSON file, and anonymous readers if settings allow them."""
 
@@ -72,7 +95,7 @@ class Users(UserManager):
         certificate: bytes | None = None,
     ) -> User | None:
         """Return the user of a session, None to refuse it (asyncua then answers BadUserAccessDenied)."""
-        if certificate is None:
+        if not certificate:
             return None
         if username is None:
             return User(role=UserRole.User, name="anonymous") if self._anonymous else None

@@ -160,7 +160,7 @@ class Space:
             self._node_id(path), ua.QualifiedName(name, self._index), empty, datatype=ua.NodeId(variant.value)
         )
         self._types[path] = variant
-        waiting = ua.DataValue(empty, StatusCode_=ua.StatusCode(_NO_VALUE_YET))
+        waiting = ua.DataValue(empty, StatusCode=ua.StatusCode(_NO_VALUE_YET))
         await self._server.write_attribute_value(node.nodeid, waiting)
         if unit:
             described = ua.EUInformation(DisplayName=ua.LocalizedText(unit), Description=ua.LocalizedText(unit))
@@ -237,7 +237,7 @@ class Space:
         if value is None and not status.is_bad():
             status = ua.StatusCode(ua.StatusCodes.UncertainNoCommunicationLastUsableValue)
         content = ua.Variant(None, ua.VariantType.Null) if value is None else ua.Variant(value, variant)
-        self._pending[path] = ua.DataValue(content, StatusCode_=status, SourceTimestamp=at)
+        self._pending[path] = ua.DataValue(content, StatusCode=status, SourceTimestamp=at)
 
     async def write_pending(self) -> int:
         """Write the newest value of each changed node; return how many."""
