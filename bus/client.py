@@ -21,7 +21,7 @@ import time
 
 import aiomqtt
 from paho.mqtt.client import Client as Paho
-from paho.mqtt.client import ConnectFlags, MQTTMessage
+from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -58,6 +58,7 @@ class PahoLink:
         self._watch: asyncio.Task[None] | None = None
         self._paho.manual_ack_set(True)
         self._paho.on_connect = self._on_connect
+        self._paho.on_disconnect = self._on_disconnect
         self._told_socket_close = self._paho.on_socket_close
         self._paho.on_socket_close = self._on_socket_close
         self._paho.on_message = self._on_message
@@ -96,6 +97,18 @@ class PahoLink:
         self.receive_maximum = getattr(properties, "ReceiveMaximum", 65_535)
         self._maximum_packet = getattr(properties, "MaximumPacketSize", _UNLIMITED)
         self._client._on_connect(client, data, flags, code, properties)
+
+    def _on_disconnect(
+        self, client: Paho, data: object, flags: DisconnectFlags, code: ReasonCode, properties: Properties | None
+    ) -> None:
+        """Note the end. aiomqtt forgets one in the same segment as CONNACK, and waits on after one before it."""
+        if not self.closed.done():
+            self.closed.set_result(str(code))
+        if not self._client._connected.done():
+            hint = "; it may not accept our certificate" if self._bus.address.tls else ""
+            self._client._connected.set_exception(aiomqtt.MqttError(f"it ended the connection unanswered{hint}"))
+        elif not code.is_failure:
+            self._client._on_disconnect(client, data, flags, code, properties)
 
     async def _watch_end(self) -> None:
         """Wait for the end, which aiomqtt tells by its message iterator; messages themselves go to `_on_message`."""

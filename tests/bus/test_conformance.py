@@ -317,6 +317,16 @@ async def test_a_peer_that_accepts_and_says_nothing_is_no_broker(bus: MakeBus, f
             pass
 
 
+async def test_a_connection_that_ends_unanswered_is_tried_again_at_once(bus: MakeBus, relay: Relay) -> None:
+    relay.freeze()
+    entering = asyncio.create_task(bus("both", port=relay.port).__aenter__())
+    await eventually(lambda: bool(relay.from_client), "CONNECT")
+    relay.thaw()
+    relay.cut()
+    both = await asyncio.wait_for(entering, 1.0)
+    await both.__aexit__()
+
+
 async def test_entering_waits_for_a_broker_that_starts_later(bus: MakeBus, broker: Broker) -> None:
     broker.kill()
     both = bus("both")
@@ -601,7 +611,7 @@ async def test_a_client_of_another_ca_gets_no_connection(tls_broker: Broker, tmp
     address = tls_broker.address
     assert address.tls
     other = replace(make_certificates(tmp_path / "other"), ca=address.tls.ca)
-    with pytest.raises(BusDisconnected):
+    with pytest.raises(BusDisconnected, match="may not accept our certificate"):
         async with ControlBus(replace(address, tls=other), "both", connect_timeout_s=0.5):
             pass
 
