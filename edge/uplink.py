@@ -168,6 +168,7 @@ class Uplink:
 
     async def send(self, fleet: ControlBus) -> None:
         """Send what waits, one after the other; a message leaves the outbox when the fleet's broker has it."""
+        self._wire_seen = 0
         while True:
             self._wake.clear()
             for message in self._outbox.waiting():
@@ -188,7 +189,8 @@ class Uplink:
                 continue
 
     def _account(self, fleet: ControlBus) -> None:
-        total = fleet.wire_bytes()
+        stats = fleet.stats
+        total = stats.bytes_out + stats.bytes_in
         self._outbox.add_wire_bytes(total - self._wire_seen)
         self._wire_seen = total
         self._process.counters["upstream_bytes_today"] = self._outbox.wire_bytes(today())

@@ -1,0 +1,162 @@
+"""The historian with a real InfluxDB: an outage and a killed process lose nothing, and store nothing twice."""
+
+import asyncio
+import json
+import socket
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bus.mosquitto import free_port
+from bus.typed import Publisher
+from edge.history import count
+from schemas.messages import Latency, Outcome, Quality, Reading, Result, Sample, State, Verdict
+from schemas.topics import READING, RESULT, STATUS
+from tests.device import Device
+
+USERS = ("historian", "runtime-safety", "connect-plc", "agent")
+WAIT_S = 20.0
+
+
+@dataclass
+class Influx:
+    """Debian's influxd on ports of its own; it can be stopped and started on the same data."""
+
+    program: Path
+    folder: Path
+    port: int = field(default_factory=free_port)
+    rpc: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        config = self.folder / "influxdb.conf"
+        config.write_text(
+            f'reporting-disabled = true\nbind-address = "127.0.0.1:{self.rpc}"\n[meta]\ndir = "{self.folder}/meta"\n'
+            f'[data]\ndir = "{self.folder}/data"\nwal-dir = "{self.folder}/wal"\n'
+            f'[http]\nbind-address = "127.0.0.1:{self.port}"\nlog-enabled = false\n[monitor]\nstore-enabled = false\n'
+        )
+        with (self.folder / "influxd.log").open("ab") as log:
+            self.process = subprocess.Popen([self.program, "-config", config], stdout=log, stderr=log, cwd=self.folder)
+        end = time.monotonic() + WAIT_S
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except OSError:
+                assert time.monotonic() < end, (self.folder / "influxd.log").read_text()[-2000:]
+                time.sleep(0.05)
+            else:
+                return
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.terminate()
+            self.process.wait(WAIT_S)
+            self.process = None
+
+    def query(self, text: str) -> list[Any]:
+        """The values of the first series of an InfluxQL query, [] without one."""
+        asked = urllib.parse.urlencode({"db": "plantedge", "q": text, "epoch": "ns"})
+        with urllib.request.urlopen(f"{self.url}/query?{asked}", timeout=10) as answer:
+            series = json.load(answer)["results"][0].get("series", [])
+        return list(series[0]["values"]) if series else []
+
+    def count(self) -> int:
+        rows = self.query("select count(result_id) from result")
+        return int(rows[0][1]) if rows else 0
+
+
+@pytest.fixture
+def influx(tmp_path: Path, peer: Callable[[str], Path]) -> Iterator[Influx]:
+    folder = tmp_path / "influx"
+    folder.mkdir()
+    server = Influx(peer("influxd"), folder)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def device(tmp_path: Path, influx: Influx) -> Iterator[Device]:
+    made = Device(tmp_path, USERS)
+    made.add("device.toml", f'[historian.influx]\nversion = 1\nurl = "{influx.url}"\ntimeout_ms = 1000\n')
+    with made.running():
+        yield made
+
+
+def result(number: int) -> Result:
+    return Result(
+        result_id=f"caps-1-{number}", pipeline="caps", input="cam1", source_epoch=1, source_seq=number, part_id=number,
+        outcome=Outcome.RESULT, verdict=Verdict.OK, label="ok", score=0.01, scores={}, quality=Quality.GOOD, reason="",
+        latency=Latency(ingest=0.1, queue=0.1, preprocess=0, infer=0.2, total=0.5), deadline_ms=50, model="caps",
+        version="1", digest="ab", time_ns=time.time_ns(),
+    )  # fmt: skip
+
+
+async def until(condition: Callable[[], bool], what: str, within_s: float = WAIT_S) -> None:
+    end = time.monotonic() + within_s
+    while not await asyncio.to_thread(condition):
+        assert time.monotonic() < end, what
+        await asyncio.sleep(0.1)
+
+
+async def until_connected(device: Device, process: subprocess.Popen[bytes]) -> None:
+    """Its session is at the broker: what is published from now on reaches it, whenever it is killed."""
+    async with device.user("agent") as agent:
+        statuses = await agent.hear(STATUS)
+        await statuses.until(lambda s: s.pid == process.pid and s.state not in (State.STARTING, State.STOPPED))
+
+
+@pytest.mark.slow
+async def test_influxql_finds_results_and_tags(device: Device, influx: Influx) -> None:
+    await until_connected(device, device.start("historian"))
+    async with device.user("runtime-safety") as runtime, device.user("connect-plc") as plc:
+        await Publisher(runtime.bus, RESULT, Result, device.place, pipeline="caps").deliver(result(1))
+        Publisher(plc.bus, READING, Reading, device.place, source="plc").send(
+            Reading(
+                source="plc", group="fast", boot="b", scan_ns=0, scan_ms=0.1, time_ns=time.time_ns(),
+                tags={"Line.Speed": Sample(value=612), "Motor T": Sample(value=None, quality=Quality.BAD)},
+            )
+        )  # fmt: skip
+        await until(lambda: influx.count() == 1, "the result is in InfluxDB")
+    rows = influx.query("select verdict, part_id, total_ms from result where pipeline = 'caps'")
+    assert rows[0][1:] == ["ok", 1, 0.5]
+    await until(lambda: bool(influx.query('select "Line.Speed" from reading')), "the tag is in InfluxDB")
+    assert influx.query('select "Line.Speed" from reading')[0][1] == 612.0
+    assert influx.query('select "Motor T.quality" from reading')[0][1] == 0
+    assert influx.query('select "Motor T" from reading') == []
+
+
+@pytest.mark.slow
+async def test_an_outage_and_killed_historians_lose_nothing_and_store_nothing_twice(
+    device: Device, influx: Influx
+) -> None:
+    total = 600
+    process = device.start("historian")
+    await until_connected(device, process)
+    async with device.user("runtime-safety") as runtime:
+        results = Publisher(runtime.bus, RESULT, Result, device.place, pipeline="caps")
+        for number in range(total):
+            await results.deliver(result(number))
+            if number == 100:
+                influx.stop()
+            if number in (200, 300, 400):
+                process.kill()
+                process.wait(5)
+                process = device.start("historian")
+            if number == 500:
+                influx.start()
+    await until(lambda: count(device.home, "result") == total, f"{count(device.home, 'result')} of {total} stored")
+    await until(lambda: influx.count() == total, f"{influx.count()} of {total} in InfluxDB")
+    ids = [row[1] for row in influx.query("select result_id from result")]
+    assert len(ids) == len(set(ids)) == total
