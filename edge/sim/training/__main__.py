@@ -70,14 +70,16 @@ def make_line_anomaly() -> None:
     model = line.train()
     channels = (
         Channel(name="speed", unit="1/min", low=0.0, high=720.0),
-        Channel(name="motor_temperature", unit="degC", low=0.0, high=120.0),
-        Channel(name="fill_temperature", unit="degC", low=0.0, high=40.0),
+        Channel(name="motor_temperature", unit="°C", low=0.0, high=120.0),
+        Channel(name="fill_temperature", unit="°C", low=0.0, high=40.0),
     )
-    summary = "Says how odd 32 s of a bottling line are: overheating, jams, fill drift. Learned from synthetic signals."
+    summary = (
+        "Says how odd 3.2 s of a bottling line are: overheating, jams, fill drift. Learned from synthetic signals."
+    )
     draft = _anomaly_draft("line_anomaly", summary, line.WINDOW, line.SAMPLE_S, channels)
     on = (
-        "synthetic lines of unseen seeds: clean ones for false alarms; plain (severity 1.0) and early (0.3) faults "
-        "that begin in mid-recipe, found when the alarm comes within 10 min"
+        "synthetic lines of unseen seeds, as the demo's tags report them: clean ones for false alarms; plain "
+        "(severity 1.0) and early (0.3) faults that begin in mid-recipe, found when the alarm comes within 10 min"
     )
 
     def measure(session: Session) -> Measured:
