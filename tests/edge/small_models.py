@@ -52,6 +52,36 @@ def classifier(*, inverted: bool = False, not_a_number: bool = False, shape=SHAP
     )
 
 
+def convnet(shape=(64, 64, 3)) -> bytes:
+    """Four convolutions as an inspection model has them; with drawn weights only its time means something."""
+    draw = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["y0"], perm=[0, 3, 1, 2]),
+    ]
+    weights, wide = {}, shape[-1]
+    for index, (out, stride) in enumerate([(16, 2), (32, 1), (48, 2), (80, 2)]):
+        weights[f"w{index}"] = (draw.normal(size=(out, wide, 3, 3)) * 0.05).astype(np.float32)
+        nodes += [
+            helper.make_node("Conv", [f"y{index}", f"w{index}"], [f"c{index}"], strides=[stride] * 2, pads=[1] * 4),
+            helper.make_node("Relu", [f"c{index}"], [f"y{index + 1}"]),
+        ]
+        wide = out
+    weights["head"] = (draw.normal(size=(wide, 2)) * 0.05).astype(np.float32)
+    nodes += [
+        helper.make_node("GlobalAveragePool", ["y4"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "head"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"]),
+    ]
+    return _model(
+        nodes,
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", *shape])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 2])],
+        weights,
+    )
+
+
 def anomaly(length: int = LENGTH, tags: int = len(TAGS)) -> bytes:
     """The mean of a window."""
     return _model(
@@ -62,7 +92,9 @@ def anomaly(length: int = LENGTH, tags: int = len(TAGS)) -> bytes:
     )
 
 
-def write_classifier(models: Path, name: str = "caps", version: str = "1", shape=SHAPE, **how: bool) -> Path:
+def write_classifier(
+    models: Path, name: str = "caps", version: str = "1", shape=SHAPE, deep: bool = False, **how: bool
+) -> Path:
     """Write a classifier's folder; its golden vectors are what ONNX Runtime says."""
     image = np.linspace(40, 250, int(np.prod(shape)) * 2).astype(np.uint8).reshape(2, *shape)
     channels = "".join(f'{{ name = "{c}", unit = "1", low = 0.0, high = 255.0 }}, ' for c in "rgb"[: shape[-1]])
@@ -79,7 +111,8 @@ dtype = "float32"
 shape = ["N", 2]
 labels = ["ok", "bad"]
 """
-    return _write(models, name, version, "classifier", classifier(shape=shape, **how), {"image": image}, tensors)
+    model = convnet(shape) if deep else classifier(shape=shape, **how)
+    return _write(models, name, version, "classifier", model, {"image": image}, tensors)
 
 
 def write_anomaly(

@@ -1,0 +1,102 @@
+"""The other processes of `bench e2e`: who publishes frames, and the floor that answers them with nothing in between."""
+
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import SynchronizedArray
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bus import Address
+from bus.codec import encode
+from edge.clock import boot_id
+from edge.contract import Contract
+from edge.engines import load_engine
+from schemas.messages import Frame
+from schemas.topics import FRAME, RESULT, Place
+from tests.bench.machine import real_time
+from tests.bench.raw_mqtt import RawMqtt, payload_of
+
+SEQ = struct.Struct("<q")
+REPLY_BYTES = 520  # about a Result
+
+
+@dataclass(frozen=True)
+class Window:
+    """What to publish: `first` to `first + count - 1`, at `rate` frames a second, to the floor or to the runtime."""
+
+    floor: bool
+    first: int
+    count: int
+    rate: float
+
+
+def publish_frames(
+    address: Address,
+    place: Place,
+    pipe: Connection,
+    sent_ns: "SynchronizedArray[Any]",
+    shape: tuple[int, ...],
+    fifo: int,
+) -> None:
+    """Publish each window that comes through `pipe`; note in `sent_ns` when each frame left."""
+    if fifo:
+        real_time(0, fifo)
+    link = RawMqtt(address, "bench-camera")
+    pixels = np.random.default_rng(1).integers(0, 255, shape, dtype=np.uint8)
+    times = sent_ns.get_obj()
+    floor_name, name = FRAME.name(place, stream="floor"), FRAME.name(place, stream="cam1")
+    raw, boot, epoch = pixels.tobytes(), boot_id(), time.time_ns()
+    pipe.send("ready")
+    while window := pipe.recv():
+        link.ping()
+
+        def floor(seq: int, _now_ns: int) -> bytes:
+            return SEQ.pack(seq) + raw
+
+        def frame(seq: int, now_ns: int) -> bytes:
+            return encode(
+                FRAME,
+                Frame(stream="cam1", part_id=seq, boot=boot, trigger_ns=now_ns, time_ns=0, shape=shape, dtype="uint8",
+                      data=memoryview(raw), epoch=epoch, seq=seq),
+            )  # fmt: skip
+
+        _paced(link, floor_name if window.floor else name, window, floor if window.floor else frame, times)
+        pipe.send("done")
+
+
+def _paced(link: RawMqtt, name: str, window: Window, make: Callable[[int, int], bytes], times: Any) -> None:
+    start = time.monotonic()
+    for index in range(window.count):
+        wait_s = start + index / window.rate - time.monotonic()
+        if wait_s > 0:
+            time.sleep(wait_s)
+        seq = window.first + index
+        times[seq] = now_ns = time.monotonic_ns()
+        payload = make(seq, now_ns)
+        link.link.sendall(link.publisher(name, len(payload)) + payload)
+
+
+def answer_frames(
+    address: Address, place: Place, folder: Path, pipe: Connection, shape: tuple[int, ...], fifo: int
+) -> None:  # fmt: skip
+    """The floor: one blocking socket, one run of the same model, one small answer."""
+    session = load_engine("cpu").load(Contract.load(folder))
+    link = RawMqtt(address, "bench-floor")
+    link.subscribe(FRAME.filter(place, stream="floor"))
+    head = link.publisher(RESULT.name(place, pipeline="floor"), REPLY_BYTES)
+    filler = bytes(REPLY_BYTES - SEQ.size)
+    session.run(np.zeros((1, *shape), np.uint8))
+    if fifo:
+        real_time(0, fifo)
+    pipe.send("ready")
+    while not pipe.poll():
+        for _, body in link.messages(time.monotonic() + 1.0):
+            payload = payload_of(body)
+            session.run(np.frombuffer(payload, np.uint8, offset=SEQ.size).reshape(1, *shape))
+            link.link.sendall(head + payload[: SEQ.size] + filler)
+        link.ping()
