@@ -41,6 +41,7 @@ from schemas.topics import DECISION, OUTPUT, READING, REPLY, WRITE
 log = logging.getLogger(__name__)
 SWITCH_S = 0.001  # loop and thread give way to each other this soon; Python's 5 ms would show in the outputs
 SUPERVISE_S = 0.5
+NOT_YET = "not connected yet"
 HANGS_AFTER_S = 5.0  # and never before several timeouts of the link
 
 
@@ -54,7 +55,8 @@ class Reporter:
         self._outputs: dict[str, Publisher[Output]] = {
             name: process.publisher(OUTPUT, Output, pipeline=name) for name in pipelines
         }
-        self._down = "not connected yet"
+        self.stopping = False
+        self._down = NOT_YET
         self._latched = dict.fromkeys(pipelines, "started")
         self._refused: dict[tuple[str, str], str] = {}
 
@@ -81,7 +83,7 @@ class Reporter:
         if told.up and not self._down:
             return
         if told.up:
-            first, self._down = self._down == "not connected yet", ""
+            first, self._down = self._down == NOT_YET, ""
             if not first:
                 self._process.event("plc_lost", Phase.END, Severity.ALARM, f"{source}: the link is back", source=source)
         else:
@@ -118,6 +120,8 @@ class Reporter:
         self._report()
 
     def _report(self) -> None:
+        if self.stopping or self._down == NOT_YET:
+            return
         if self._down:
             self._process.report(State.DEGRADED, self._down)
         elif self._refused:
@@ -231,6 +235,7 @@ async def main(process: Process) -> None:
     try:
         await _supervise(link, process.instance, max(HANGS_AFTER_S, 20 * source.timeout_ms / 1e3))
     finally:
+        reporter.stopping = True
         stopped = link.stop(timeout_s=min(process.row.stop_s / 2, 2.0))
         if not stopped:
             log.warning("%s: the driver hangs; the PLC's watchdog has to act", process.instance)

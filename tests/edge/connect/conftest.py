@@ -8,14 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
-from bus import Address, Bus
+from bus import Address
 from bus.broker import Account, device_acl, password_file
 from bus.broker_config import development, device_config
 from bus.hot import HotBus
@@ -150,17 +150,31 @@ def start_plant(tmp_path: Path) -> Iterator[Callable[..., PlantProcess]]:
         stop_process(child)
 
 
-@pytest.fixture(scope="session")
-def line_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+def begin_broker(folder: Path) -> tuple[BrokerProcess, Address]:
     """A broker with the real ACL of a device."""
-    folder = tmp_path_factory.mktemp("broker")
     config = development(folder, free_port(), socket=False)
     config.passwords.write_text(password_file({account.user: PASSWORD for account in ACCOUNTS}))
     config.passwords.chmod(0o600)
     config.acl.write_text(device_acl(PLACE, ACCOUNTS))
     address = Address(port=config.port, username="watcher", password=PASSWORD)
-    with BrokerProcess(find_broker(folder, allow_install=False)).start(device_config(config), folder, address):
+    broker = BrokerProcess(find_broker(folder, allow_install=False)).start(device_config(config), folder, address)
+    return broker, address
+
+
+@pytest.fixture(scope="session")
+def line_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    """A broker for all tests that leave it alone."""
+    broker, address = begin_broker(tmp_path_factory.mktemp("broker"))
+    with broker:
         yield address
+
+
+@pytest.fixture
+def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[BrokerProcess, Address]]:
+    """A broker for a test that stops it."""
+    broker, address = begin_broker(tmp_path_factory.mktemp("broker"))
+    with broker:
+        yield broker, address
 
 
 class Station:
@@ -241,11 +255,16 @@ async def station(tmp_path: Path, line_broker: Address) -> AsyncIterator[Callabl
     async with AsyncExitStack() as stack:
 
         async def begin(
-            modbus_port: int, *, lease_ms: float = 500, timeout_ms: float = 200, start: bool = True
+            modbus_port: int,
+            *,
+            lease_ms: float = 500,
+            timeout_ms: float = 200,
+            start: bool = True,
+            broker: Address = line_broker,
         ) -> Station:
             folder = tmp_path / f"device{len(stations)}"
             folder.mkdir()
-            made = Station(folder, line_broker, modbus_port, lease_ms, timeout_ms)
+            made = Station(folder, broker, modbus_port, lease_ms, timeout_ms)
             stations.append(made)
             await made.open(stack)
             if start:
@@ -265,5 +284,18 @@ def wait_until() -> Callable[..., Any]:
     return until
 
 
-def bus_of(station: Station) -> Bus:
-    return station.watcher
+@asynccontextmanager
+async def keep_lease(made: Station) -> AsyncIterator[None]:
+    task = asyncio.ensure_future(made.lease())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture
+def leased() -> Callable[[Station], AbstractAsyncContextManager[None]]:
+    """`async with leased(station)`: self-tests keep the lease for the duration."""
+    return keep_lease

@@ -1,29 +1,19 @@
 """connect beside the simulated plant: readings, loss and recovery, decisions at the PLC, fail-safe."""
 
-import asyncio
 import re
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from edge.sim import control
+from edge.sim.parts import PartStream
 from schemas.messages import Phase, Quality, State, Verdict
 
 SLOW_LINE = ("--parts-per-s", "5", "--travel-ms", "150")
-
-
-@asynccontextmanager
-async def leased(station: Any) -> AsyncIterator[None]:
-    """The lease is kept by self-tests for the duration."""
-    task = asyncio.ensure_future(station.lease())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def test_readings_arrive_by_poll_group_with_all_their_tags(
@@ -44,6 +34,7 @@ async def test_readings_arrive_by_poll_group_with_all_their_tags(
     assert 0.8 < span_s / (0.02 * (len(fast) - 1)) < 1.5
 
 
+@pytest.mark.slow
 async def test_a_cut_cable_makes_every_tag_bad_at_once_and_it_recovers_by_itself_five_times(
     start_plant: Any, station: Any, wait_until: Any
 ) -> None:
@@ -71,7 +62,7 @@ async def test_a_cut_cable_makes_every_tag_bad_at_once_and_it_recovers_by_itself
 
 
 async def test_a_verdict_stands_in_the_coil_before_its_output_is_told(
-    start_plant: Any, station: Any, wait_until: Any, peer: Callable[[str], Path]
+    start_plant: Any, station: Any, leased: Any, wait_until: Any, peer: Callable[[str], Path]
 ) -> None:
     plant = start_plant(*SLOW_LINE)
     made = await station(plant.modbus_port)
@@ -99,13 +90,12 @@ def coil(peer: Callable[[str], Path], port: int, address: int) -> bool:
     return found[1] == "1"
 
 
+@pytest.mark.slow
 async def test_verdicts_reach_the_parts_that_they_were_made_for(
-    start_plant: Any, station: Any, wait_until: Any
+    start_plant: Any, station: Any, leased: Any, wait_until: Any
 ) -> None:
     plant = start_plant("--parts-per-s", "50", "--travel-ms", "200", "--defect-rate", "0.3")
     made = await station(plant.modbus_port)
-    from edge.sim.parts import PartStream
-
     truth = PartStream(1, 0.3)
     async with leased(made):
         await wait_until(lambda: made.seen.events_of("failsafe", Phase.END), "re-armed")
@@ -129,13 +119,12 @@ def newest_part(station: Any) -> int:
     return int(readings[-1].tags["Line.PartCounter"].value or 0) if readings else 0
 
 
+@pytest.mark.slow
 async def test_without_decisions_the_fail_safe_is_latched_until_the_plc_re_arms(
-    start_plant: Any, station: Any, wait_until: Any
+    start_plant: Any, station: Any, leased: Any, wait_until: Any
 ) -> None:
     plant = start_plant(*SLOW_LINE, "--manual-rearm")
     made = await station(plant.modbus_port, lease_ms=300)
-    from edge.sim import control
-
     assert made.seen.events_of("failsafe", Phase.NEW)[0].args["reason"] == "started"
     async with leased(made):
         await wait_until(lambda: not plant.state()["watchdog_tripped"], "heartbeat")
@@ -153,8 +142,9 @@ async def test_without_decisions_the_fail_safe_is_latched_until_the_plc_re_arms(
     assert made.seen.status[-1].state is State.DEGRADED
 
 
+@pytest.mark.slow
 async def test_after_a_kill_the_plc_rejects_by_itself_and_a_restart_begins_with_the_fail_safe(
-    start_plant: Any, station: Any, wait_until: Any
+    start_plant: Any, station: Any, leased: Any, wait_until: Any
 ) -> None:
     plant = start_plant("--parts-per-s", "20", "--travel-ms", "100")
     made = await station(plant.modbus_port)
@@ -175,8 +165,9 @@ async def test_after_a_kill_the_plc_rejects_by_itself_and_a_restart_begins_with_
         assert plant.state()["armed"] is True
 
 
+@pytest.mark.slow
 async def test_a_late_decision_writes_the_fail_safe_and_says_so(
-    start_plant: Any, station: Any, wait_until: Any
+    start_plant: Any, station: Any, leased: Any, wait_until: Any
 ) -> None:
     plant = start_plant(*SLOW_LINE)
     made = await station(plant.modbus_port)
@@ -188,7 +179,10 @@ async def test_a_late_decision_writes_the_fail_safe_and_says_so(
         assert plant.state()["reject"] is True and plant.state()["part_id"] == 7
 
 
-async def test_a_normal_stop_leaves_the_fail_safe_in_the_plc(start_plant: Any, station: Any, wait_until: Any) -> None:
+@pytest.mark.slow
+async def test_a_normal_stop_leaves_the_fail_safe_in_the_plc(
+    start_plant: Any, station: Any, leased: Any, wait_until: Any
+) -> None:
     plant = start_plant(*SLOW_LINE)
     made = await station(plant.modbus_port)
     async with leased(made):

@@ -1,0 +1,133 @@
+"""What pulls the fail-safe: each of connect, runtime, broker and cable, killed or hung."""
+
+import asyncio
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from edge.sim import control
+from schemas.messages import Phase, Quality, Verdict
+
+LINE = ("--parts-per-s", "20", "--travel-ms", "100")
+pytestmark = pytest.mark.slow
+
+
+async def let_parts_pass(made: Any, plant: Any, wait_until: Any) -> None:
+    """Bring the PLC to where a fail-safe has something to change: armed, and its coil lets parts pass."""
+    await wait_until(lambda: plant.state()["armed"], "armed")
+    made.decide(Verdict.OK, plant.state()["parts"] + 1000)
+    await wait_until(lambda: not plant.state()["reject"], "a coil that lets parts pass")
+
+
+async def test_a_dead_broker_ends_the_lease(
+    start_plant: Any, station: Any, leased: Any, wait_until: Any, own_broker: Any
+) -> None:
+    broker, address = own_broker
+    plant = start_plant(*LINE)
+    made = await station(plant.modbus_port, broker=address)
+    async with leased(made):
+        await let_parts_pass(made, plant, wait_until)
+        broker.stop()
+        began = time.monotonic()
+        await wait_until(lambda: plant.state()["reject"] and not plant.state()["armed"], "the fail-safe", 3)
+        assert time.monotonic() - began < 0.5 + 0.5, "the lease of 500 ms and a busy machine's slack"
+        await wait_until(lambda: plant.state()["watchdog_tripped"], "the PLC's watchdog", 3)
+    assert plant.state()["missed_rejects"] == 0
+    assert made.child.poll() is None, "connect outlives its broker"
+
+
+async def test_a_hung_broker_ends_the_lease(
+    start_plant: Any, station: Any, leased: Any, wait_until: Any, own_broker: Any
+) -> None:
+    broker, address = own_broker
+    plant = start_plant(*LINE)
+    made = await station(plant.modbus_port, broker=address)
+    async with leased(made):
+        await let_parts_pass(made, plant, wait_until)
+        os.kill(broker.pid, signal.SIGSTOP)
+        try:
+            await wait_until(lambda: plant.state()["reject"] and not plant.state()["armed"], "the fail-safe", 3)
+        finally:
+            os.kill(broker.pid, signal.SIGCONT)
+        await wait_until(lambda: plant.state()["armed"], "armed again by itself", 15)
+
+
+async def test_a_hung_runtime_ends_the_lease(start_plant: Any, station: Any, leased: Any, wait_until: Any) -> None:
+    plant = start_plant(*LINE)
+    made = await station(plant.modbus_port)
+    async with leased(made):
+        await let_parts_pass(made, plant, wait_until)
+    await wait_until(lambda: plant.state()["reject"] and not plant.state()["armed"], "the fail-safe", 3)
+    before = plant.state()["undecided"]
+    await wait_until(lambda: plant.state()["undecided"] > before, "parts are rejected by the PLC")
+    async with leased(made):
+        await wait_until(lambda: plant.state()["armed"], "armed again")
+
+
+async def test_a_hung_connect_trips_the_plcs_watchdog_and_wakes_with_the_fail_safe(
+    start_plant: Any, station: Any, leased: Any, wait_until: Any
+) -> None:
+    plant = start_plant(*LINE)
+    made = await station(plant.modbus_port)
+    async with leased(made):
+        await let_parts_pass(made, plant, wait_until)
+        trips = plant.state()["watchdog_trips"]
+        made.child.send_signal(signal.SIGSTOP)
+        await wait_until(lambda: plant.state()["watchdog_trips"] == trips + 1, "the PLC's watchdog", 3)
+        late = made.decide(Verdict.OK, plant.state()["parts"] + 1000, budget_ms=50)
+        await asyncio.sleep(0.1)  # the deadline passes while it hangs
+        made.child.send_signal(signal.SIGCONT)
+        output = (await wait_until(lambda: [o for o in made.seen.outputs if o.result_id == late], "its output"))[0]
+        assert output.failsafe and output.late
+        await wait_until(lambda: made.seen.events_of("failsafe", Phase.NEW)[-1].args["reason"] != "started", "told")
+    assert plant.state()["missed_rejects"] == 0
+
+
+async def test_a_cut_cable_loses_decisions_and_comes_back_with_the_fail_safe(
+    start_plant: Any, station: Any, leased: Any, wait_until: Any
+) -> None:
+    plant = start_plant(*LINE)
+    made = await station(plant.modbus_port)
+    async with leased(made):
+        await let_parts_pass(made, plant, wait_until)
+        plant.fault("cut", 60)
+        await wait_until(lambda: made.seen.events_of("plc_lost", Phase.NEW), "plc_lost")
+        await wait_until(lambda: plant.state()["watchdog_tripped"], "the PLC's watchdog", 3)
+        lost = made.decide(Verdict.OK, plant.state()["parts"] + 2000)
+        await wait_until(lambda: made.seen.status[-1].counters.get("decisions_lost"), "counted as lost")
+        plant.clear()
+        await wait_until(lambda: made.seen.events_of("plc_lost", Phase.END), "recovery", 15)
+        assert plant.state()["reject"] is True, "nothing that was on its way in the cut cable has arrived"
+        await wait_until(lambda: plant.state()["armed"], "armed again")
+        assert not [output for output in made.seen.outputs if output.result_id == lost]
+
+
+async def test_a_slow_plc_makes_late_scans_that_are_counted_and_not_queued(
+    start_plant: Any, station: Any, wait_until: Any
+) -> None:
+    plant = start_plant(*LINE)
+    made = await station(plant.modbus_port, timeout_ms=1000)
+    control.ask(plant.socket, {"do": "fault", "kind": "slow", "for_s": 60, "delay_s": 0.03})
+    await wait_until(lambda: made.seen.status[-1].counters.get("late_scans", 0) > 10, "late scans are counted")
+    assert not made.seen.events_of("plc_lost")
+    plant.clear()
+    before = len(made.readings_of("fast"))
+    began = time.monotonic()
+    await wait_until(lambda: len(made.readings_of("fast")) > before + 25, "the old pace")
+    assert time.monotonic() - began > 0.35, "scans that were missed are not made up for in a burst"
+
+
+async def test_garbage_is_a_lost_link_and_never_a_crash(start_plant: Any, station: Any, wait_until: Any) -> None:
+    plant = start_plant(*LINE)
+    made = await station(plant.modbus_port)
+    for turn in range(1, 3):
+        plant.fault("garbage", 60)
+        await wait_until(lambda t=turn: len(made.seen.events_of("plc_lost", Phase.NEW)) >= t, "plc_lost", 20)
+        plant.clear()
+        await wait_until(
+            lambda: all(s.quality is Quality.GOOD for s in made.seen.readings[-1].tags.values()), "good again", 20
+        )
+    assert made.child.poll() is None
