@@ -11,6 +11,7 @@ import importlib.metadata
 import logging
 import time
 
+import msgspec
 import psutil
 
 from bus import Address, Delivery, Tls
@@ -28,6 +29,7 @@ from schemas.messages import (
     FleetConfig,
     FleetDesired,
     FleetRequest,
+    Health,
     Insight,
     Report,
     Slot,
@@ -56,6 +58,7 @@ log = logging.getLogger(__name__)
 MODELS_S = 300.0
 SETTLE_S = 2.0  # a change of state is told this soon, not at the next period
 RETRY_S = 1.0
+STAMP_BYTES = 32  # what epoch and seq add when the outbox stamps a message
 BUDGET_RESERVE = 0.9  # past this share of the day's budget only health and the ledger still leave
 
 
@@ -152,7 +155,7 @@ class Uplink:
             len(self._outbox), self._outbox.wire_bytes(today()),
         )  # fmt: skip
         try:
-            self._outbox.put(UP_HEALTH, health)
+            self._outbox.put(UP_HEALTH, fitting(health))
             if time.monotonic() >= self._models_due and not self._over_budget():
                 self._outbox.put(UP_MODELS, self._view.models(time.time_ns()))
                 self._models_due = time.monotonic() + MODELS_S
@@ -239,6 +242,15 @@ class Uplink:
 
     def _count(self, name: str) -> None:
         self._process.counters[name] = self._process.counters.get(name, 0) + 1
+
+
+def fitting(health: Health) -> Health:
+    """Return the health with as many processes and pipelines as its row's size takes: state and reasons come first."""
+    keep = max(len(health.processes), len(health.pipelines))
+    while keep and len(msgspec.msgpack.encode(health)) > UP_HEALTH.max_bytes - STAMP_BYTES:
+        keep //= 2
+        health = msgspec.structs.replace(health, processes=health.processes[:keep], pipelines=health.pipelines[:keep])
+    return health
 
 
 def read_machine(started_s: float, path: str) -> Machine:
