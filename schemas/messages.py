@@ -11,6 +11,7 @@ fields, no bytes, bounded numbers and short patterned strings only.
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cache
 from typing import Annotated
 
 import msgspec
@@ -29,6 +30,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     seq: int = 0
 
 
+@cache  # asked for each message that is read: uncached it took 140 us
 def schema_of(kind: type[Message]) -> str:
     """Return `name/version` of a message class, for example `reading/1`."""
     fields = {field.name: field for field in msgspec.structs.fields(kind)}
