@@ -30,12 +30,14 @@ class Command:
     """What to run. It is ready when it says so (sd_notify), or when `probe` says so.
 
     `watchdog_s`: silence after which it is hung (0: never); a probe then asks three times as often. `fifo`: priority
-    under SCHED_FIFO where permitted. `after`: names that must be ready first; `start_s`: time to become ready.
+    under SCHED_FIFO where permitted. `after`: names that must be ready first, and stop only after it; `before`: names
+    that stop after it too, though it may start without them. `start_s`: time to become ready.
     """
 
     name: str
     argv: tuple[str, ...]
     after: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
     probe: Probe | None = field(default=None, compare=False)

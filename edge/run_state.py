@@ -49,13 +49,16 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def work_folder(home: Path | None = None) -> Path:
-    """Return the folder for logs, state and demo: inside a device folder, or the checkout's `.plantedge`."""
+    """Return the folder for logs, state and demo: inside a device folder, else $PLANTEDGE_DIR or `.plantedge`.
+
+    That is the checkout's where we run from its environment, whatever folder the person stands in.
+    """
     if home is not None:
         return home.resolve() / ".plantedge"
-    environment = Path(sys.prefix)
-    if environment.parent.name == ".plantedge":
+    named, environment = os.environ.get("PLANTEDGE_DIR"), Path(sys.prefix)
+    if not named and environment.parent.name == ".plantedge":
         return environment.parent
-    return Path(os.environ.get("PLANTEDGE_DIR", ".plantedge")).resolve()
+    return Path(named or ".plantedge").resolve()
 
 
 def state_file(work: Path) -> Path:

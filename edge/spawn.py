@@ -21,6 +21,7 @@ import psutil
 
 _PR_SET_PDEATHSIG = 1
 _COOKIE = "PLANTEDGE_RUN"  # marks every process below one supervisor, grandchildren too
+_FILES = 65_536  # open files: a broker has one per connection, and the soft limit is often 1024
 LOG_BYTES = 2_000_000
 
 _libc = ctypes.CDLL(None, use_errno=True)  # loaded before any fork
@@ -64,6 +65,8 @@ def _tied_to(parent: int) -> Callable[[], None]:
         if os.getppid() != parent:  # it died between fork and prctl
             os._exit(1)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold models and keys in the clear
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, _FILES) if most > 0 else _FILES, most))
 
     return in_child
 

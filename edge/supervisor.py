@@ -150,7 +150,12 @@ class Supervisor:
         return name not in self.children or self.children[name].ready
 
     async def _stop_one(self, child: Child, deadline: float) -> None:
-        dependents = [other for other in self.children.values() if child.command.name in other.command.after]
+        name = child.command.name
+        dependents = [
+            other
+            for other in self.children.values()
+            if name in other.command.after or (name in other.command.before and other is not child)
+        ]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, deadline - time.monotonic() - LAST_GRACE_S)):
                 for other in dependents:
