@@ -1,0 +1,214 @@
+"""`plantedge`: a device's command line. Each command's own module is imported when the command is given."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Run = Callable[[argparse.Namespace], int]
+
+FAILED = 1
+
+
+def _up(given: argparse.Namespace) -> int:
+    from edge.ground import Options
+    from edge.up import up
+
+    return up(
+        Options(
+            home=given.home, for_s=given.for_s, plain=given.plain, report=given.report, parts_per_s=given.parts_per_s,
+            fleet=not given.no_fleet, influx=given.influx, influx_local=given.influx_local,
+        )
+    )  # fmt: skip
+
+
+def _down(given: argparse.Namespace) -> int:
+    from edge.running import down
+
+    return down(given.home)
+
+
+def _clean(given: argparse.Namespace) -> int:
+    from edge.running import clean
+
+    return clean(given.home)
+
+
+def _status(given: argparse.Namespace) -> int:
+    from edge.running import status
+
+    return status(given.home, as_json=given.json)
+
+
+def _logs(given: argparse.Namespace) -> int:
+    from edge.logs import logs
+
+    return logs(given.home, given.process, follow=given.follow, lines=given.lines)
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    from edge.doctor import doctor
+
+    return doctor(given.home)
+
+
+def _broker(given: argparse.Namespace) -> int:
+    from edge.printed import acl, broker_configuration
+
+    if given.acl:
+        from edge.bus_commands import device_home
+
+        print(acl(device_home(given.home)), end="")
+    else:
+        print(broker_configuration(), end="")
+    return 0
+
+
+def _units(given: argparse.Namespace) -> int:
+    from edge.printed import units, write_units
+
+    found = units(given.home)
+    if given.out:
+        write_units(given.out, found)
+    else:
+        print("\n".join(f"# {path}\n{text}" for path, text in found.items()), end="")
+    return 0
+
+
+def _sim(given: argparse.Namespace) -> int:
+    from edge.sim_commands import run
+
+    return run(given)
+
+
+def _config(given: argparse.Namespace) -> int:
+    from edge.bus_commands import config_get, config_set
+
+    if given.action == "get":
+        return config_get(given.home, given.section or "")
+    return config_set(given.home, given.section, given.values)
+
+
+def _watch(given: argparse.Namespace) -> int:
+    from edge.bus_commands import watch
+
+    return watch(given.home, given.filter, given.count, given.for_s)
+
+
+def _write(given: argparse.Namespace) -> int:
+    from edge.bus_commands import write
+
+    return write(given.home, given.source, given.tag, given.value)
+
+
+def _process(given: argparse.Namespace) -> int:
+    from edge.process import run
+
+    if given.home is None:
+        print("plantedge process: --home DIR says which device", file=sys.stderr)
+        return 2
+    name, _, instance = cast(str, given.process).partition("@")
+    return run(name, instance, cast(Path, given.home))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="plantedge", description="Run and look after an edge device: PLCs, cameras, models, OPC UA, historian.",
+        epilog="`plantedge up` starts a simulated line with everything; `plantedge COMMAND --help` tells more.",
+    )  # fmt: skip
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, run: Run, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        command.add_argument("--home", type=Path, help="a device folder; without it the demo line")
+        command.set_defaults(run=run)
+        return command
+
+    _add_up(add("up", _up, "start a device here, or a simulated line with everything"))
+    add("down", _down, "stop what `up` started")
+    status = add("status", _status, "show what runs")
+    status.add_argument("--json", action="store_true", help="for programs")
+    logs = add("logs", _logs, "show the logs of all processes, or of one")
+    logs.add_argument("process", nargs="?", help="as `plantedge status` names it")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on as lines are written")
+    logs.add_argument("-n", "--lines", type=int, default=20, help="the last N of each (default: 20)")
+    add("doctor", _doctor, "look for causes of trouble, and say what to do")
+    _add_bus_commands(add)
+    _add_sim(add("sim", _sim, "run a simulated plant, ask it, disturb it"))
+    broker = add("broker", _broker, "print the broker's configuration for production")
+    broker.add_argument("--acl", action="store_true", help="print who may do what at the broker instead")
+    units = add("units", _units, "print the systemd drop-ins of the process table")
+    units.add_argument("--out", type=Path, metavar="DIR", help="write them there, such as /etc/systemd/system")
+    process = add("process", _process, "run one process in the foreground")
+    process.add_argument("process", help="NAME or NAME@INSTANCE")
+    add("clean", _clean, "stop, and remove logs, state and the demo's device")
+    return parser
+
+
+def _add_up(up: argparse.ArgumentParser) -> None:
+    up.add_argument("--for", dest="for_s", type=float, metavar="S", help="end S seconds after it was ready")
+    up.add_argument("--plain", action="store_true", help="lines instead of a live table")
+    up.add_argument("--report", type=Path, metavar="FILE", help="write the run's figures there as JSON")
+    up.add_argument("--parts-per-s", type=float, default=20.0, metavar="N", help="speed of the simulated line (20)")
+    up.add_argument("--no-fleet", action="store_true", help="without the fleet service")
+    up.add_argument("--influx", default="", metavar="URL", help="copy the history to this InfluxDB")
+    up.add_argument("--influx-local", action="store_true", help="start a private InfluxDB for that (needs influxd)")
+
+
+def _add_bus_commands(add: Callable[[str, Run, str], argparse.ArgumentParser]) -> None:
+    watch = add("watch", _watch, "print messages of the bus as they come")
+    watch.add_argument("filter", nargs="?", default="#", help="below the device's topics, such as 'inference/#'")
+    watch.add_argument("--count", type=int, default=0, metavar="N", help="end after N messages")
+    watch.add_argument("--for", dest="for_s", type=float, default=0.0, metavar="S", help="end after S seconds")
+    config = add("config", _config, "read or change settings of a running device")
+    config.add_argument("action", choices=["get", "set"])
+    config.add_argument("section", nargs="?", help="a table of the settings, such as pipelines")
+    config.add_argument("values", nargs="*", metavar="KEY=VALUE", help="KEY may be dotted: cap.decision.threshold=0.6")
+    write = add("write", _write, "write one tag of a source")
+    write.add_argument("source")
+    write.add_argument("tag")
+    write.add_argument("value", help="a number, true, false or text")
+
+
+def _add_sim(sim: argparse.ArgumentParser) -> None:
+    actions = sim.add_subparsers(dest="action", required=True, metavar="ACTION")
+    plant = actions.add_parser("plant", help="run a plant; its options are those of python -m edge.sim.plant")
+    plant.add_argument("rest", nargs=argparse.REMAINDER, metavar="...")
+    actions.add_parser("state", help="print what the running demo's plant counts")
+    fault = actions.add_parser("fault", help="break a cable for some seconds")
+    fault.add_argument("kind", choices=["cut", "slow", "garbage"])
+    fault.add_argument("--cable", choices=["modbus", "camera"], default="modbus")
+    fault.add_argument("--for", dest="for_s", type=float, default=5.0, metavar="S")
+    disturb = actions.add_parser("disturb", help="begin a fault of the process itself")
+    disturb.add_argument("kind", choices=["overheat", "jam", "fill_drift"])
+    disturb.add_argument("--severity", type=float, default=1.0)
+    actions.add_parser("clear", help="mend all cables, end the process fault")
+    actions.add_parser("rearm", help="press the operator's reset")
+
+
+def main() -> int:
+    """Entry point of `plantedge`."""
+    given = _parser().parse_args()
+    from edge.installation import check_installation
+    from schemas.errors import PlantEdgeError
+
+    try:
+        check_installation()
+        return cast("Run", given.run)(given)
+    except PlantEdgeError as error:
+        print(f"plantedge {given.command}: {error}", file=sys.stderr)
+        return FAILED
+    except BrokenPipeError:  # `plantedge watch | head`
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

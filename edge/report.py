@@ -1,0 +1,116 @@
+"""The figures of one `plantedge up`: counted from real messages and the plant's own counters, written as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from edge.demo import control_socket
+from edge.ground import Ground
+from edge.plan import MES
+from edge.sim.control import State as PlantState
+from edge.sim.control import ask
+from edge.supervisor import Supervisor
+from edge.tally import Tally
+from edge.timeline import Timeline
+from schemas.errors import StartError
+from schemas.topics import DAY_S
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured from ready on. p50 and p99: trigger to published result, of the pipelines that have outputs.
+
+    `actuated_*`: trigger to the output that the PLC acknowledged. `parts` and rejects are the plant's, since its start.
+    `upstream_bytes_per_day` extrapolates this run, its handshakes included. None: not measured.
+    """
+
+    ready_s: float | None
+    seconds: float
+    results: int
+    late: int
+    dropped: int
+    lost: int
+    p50_ms: float | None
+    p99_ms: float | None
+    actuated_p50_ms: float | None
+    actuated_p99_ms: float | None
+    outputs: int
+    failsafe_outputs: int
+    parts: int
+    correct_rejects: int
+    missed_rejects: int
+    false_rejects: int
+    undecided: int
+    opcua_url: str
+    mqtt_url: str
+    dashboard_url: str
+    upstream_bytes: int | None
+    upstream_bytes_per_day: int | None
+    rss_mb: dict[str, float]
+    restarts: dict[str, int]
+    realtime: dict[str, bool]
+    before_ready: dict[str, int]
+    stages: dict[str, float]
+
+
+def make_report(ground: Ground, supervisor: Supervisor, tally: Tally, timeline: Timeline) -> Report:
+    """Measure now."""
+    urls = urls_of(ground)
+    children = supervisor.state().children
+    plant = plant_state(ground)
+    upstream = tally.upstream_bytes
+    total, actuated = tally.deciding(ground.settings.outputs), tally.actuated
+    return Report(
+        ready_s=timeline.stages.get("ready"), seconds=round(tally.seconds, 3), results=tally.results, late=tally.late,
+        dropped=tally.dropped, lost=tally.lost, p50_ms=rounded(total.at(0.5)), p99_ms=rounded(total.at(0.99)),
+        actuated_p50_ms=rounded(actuated.at(0.5)), actuated_p99_ms=rounded(actuated.at(0.99)), outputs=tally.outputs,
+        failsafe_outputs=tally.failsafe, parts=number(plant, "parts"),
+        correct_rejects=number(plant, "correct_rejects"), missed_rejects=number(plant, "missed_rejects"),
+        false_rejects=number(plant, "false_rejects"), undecided=number(plant, "undecided"),
+        opcua_url=urls["OPC UA"], mqtt_url=urls["MQTT"], dashboard_url=urls.get("dashboard", ""),
+        upstream_bytes=upstream,
+        upstream_bytes_per_day=None if upstream is None else round(upstream / max(tally.lived_s, 1.0) * DAY_S),
+        rss_mb={child.name: child.rss_mb for child in children},
+        restarts={child.name: child.restarts for child in children},
+        realtime={child.name: child.realtime for child in children if child.realtime is not None},
+        before_ready=tally.before, stages=timeline.stages,
+    )  # fmt: skip
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write a report as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+
+
+def urls_of(ground: Ground) -> dict[str, str]:
+    """Return where a person finds the device; the login link of the dashboard works once."""
+    broker = ground.settings.broker
+    found = {
+        "OPC UA": ground.settings.opcua.endpoint,
+        "MQTT": f"mqtt://{MES}@{broker.host}:{broker.port}",
+    }
+    file = ground.fleet.read() if ground.fleet else None
+    return found | ({"dashboard": file.login} if file else {})
+
+
+def plant_state(ground: Ground) -> PlantState:
+    """Return the simulated plant's counters, none without a plant."""
+    if not ground.demo:
+        return {}
+    try:
+        return ask(control_socket(ground.work), {"do": "state"}, timeout_s=1.0)
+    except StartError:
+        return {}
+
+
+def number(state: PlantState, name: str) -> int:
+    """Return one of the plant's counters."""
+    value = state.get(name, 0)
+    return value if isinstance(value, int) else 0
+
+
+def rounded(value: float | None) -> float | None:
+    """Return milliseconds as a person reads them."""
+    return None if value is None else round(value, 3)
