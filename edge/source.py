@@ -259,6 +259,7 @@ class SourceLink:
         self._why = reason
         self._give_up_waiting(reason)
         if self._down:
+            self._bad_ns = now_ns  # the try may have read something before it failed
             return
         self._down = True
         self._losses += 1

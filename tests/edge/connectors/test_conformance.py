@@ -1,0 +1,178 @@
+"""What every file in edge/connectors/ keeps to, each against a peer that is not ours. A driver without a peer fails."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from edge.connectors import Connector, Driver, driver_names, load_driver
+from edge.settings import Source
+from edge.tags import Access, Tag
+from schemas.errors import ConnectorError, SettingsError, TagError
+from schemas.messages import Quality, Sample
+from tests.peers.modbus_peer import modbus_peer
+
+TIMEOUT_MS = 300
+SLACK_S = 1.0
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A running peer: how to reach it, tags with their values, one tag that it does not have, one to write."""
+
+    source: Source
+    good: dict[Tag, object]
+    absent: Tag
+    writable: Tag
+    unwritable: Tag
+    wrong_address: Tag
+    stop: Callable[[], None]
+
+
+@contextlib.contextmanager
+def libmodbus() -> Iterator[Peer]:
+    with modbus_peer() as (port, child):
+
+        def stop() -> None:
+            child.kill()
+            child.wait(5)
+
+        yield Peer(
+            source=Source(driver="modbus", port=port, tags="-", groups={}, timeout_ms=TIMEOUT_MS),
+            good={
+                tag("hr:7", "uint16"): 7, tag("40012", "int16", scale=0.5): 5.5, tag("hr:20", "uint32"): 20 << 16 | 21,
+                tag("coil:3", "bool"): False, tag("di:63", "bool"): False, tag("hr:5", "bool", bit=2): True,
+            },
+            absent=tag("hr:200", "uint16"),
+            writable=tag("hr:30", "float32", access=Access.WRITE, order="CDAB"),
+            unwritable=tag("hr:300", "float32", access=Access.WRITE),
+            wrong_address=tag("DB1.DBW0", "uint16"),
+            stop=stop,
+        )  # fmt: skip
+
+
+def tag(address: str, kind: str, **fields: object) -> Tag:
+    return Tag(name=f"{address}.{kind}", address=address, type=kind, **fields)  # type: ignore[arg-type]
+
+
+PEERS = {"modbus": libmodbus}
+
+
+@pytest.fixture(params=driver_names())
+def peer(request: pytest.FixtureRequest) -> Iterator[Peer]:
+    assert request.param in PEERS, f"edge/connectors/{request.param}.py has no independent peer here; add one"
+    with PEERS[request.param]() as running:
+        yield running
+
+
+@pytest.fixture
+def driver(peer: Peer) -> Driver:
+    return load_driver(peer.source.driver)
+
+
+@pytest.fixture
+def connector(peer: Peer, driver: Driver) -> Iterator[Connector]:
+    made = driver.open_connector(peer.source)
+    made.connect()
+    yield made
+    made.close()
+
+
+def read(connector: Connector, *tags: Tag) -> dict[str, Sample]:
+    return {name: sample for part in connector.read(tags) for name, sample in part.items()}
+
+
+def test_values_are_read_as_their_types(connector: Connector, peer: Peer) -> None:
+    samples = read(connector, *peer.good)
+    assert {one.name: samples[one.name].value for one in peer.good} == {one.name: v for one, v in peer.good.items()}
+    assert all(sample.quality is Quality.GOOD for sample in samples.values())
+
+
+def test_a_tag_that_is_not_there_is_bad_alone_and_again(connector: Connector, peer: Peer) -> None:
+    for _ in range(3):
+        samples = read(connector, *peer.good, peer.absent)
+        bad = samples.pop(peer.absent.name)
+        assert bad.quality is Quality.BAD and bad.reason and bad.value is None
+        assert len(samples) == len(peer.good)
+        assert all(sample.quality is Quality.GOOD for sample in samples.values())
+
+
+def test_what_is_written_is_read_back(connector: Connector, peer: Peer) -> None:
+    for value in (1.5, -273.25, 0.0):
+        connector.write(peer.writable, value)
+        assert read(connector, peer.writable)[peer.writable.name].value == value
+
+
+def test_a_refused_write_is_the_tags_problem_and_the_link_lives(connector: Connector, peer: Peer) -> None:
+    with pytest.raises(TagError):
+        connector.write(peer.unwritable, 1.0)
+    assert len(read(connector, *peer.good)) == len(peer.good)
+
+
+def test_a_write_between_two_requests_of_a_read_is_fine(connector: Connector, peer: Peer) -> None:
+    reading = connector.read([*peer.good, peer.absent])
+    next(reading)
+    connector.write(peer.writable, 2.5)
+    rest = [name for part in reading for name in part]
+    assert rest
+    assert read(connector, peer.writable)[peer.writable.name].value == 2.5
+
+
+def test_a_wrong_address_is_named(driver: Driver, peer: Peer) -> None:
+    with pytest.raises(TagError, match=peer.wrong_address.name):
+        driver.check_address(peer.wrong_address)
+    for one in (*peer.good, peer.writable):
+        driver.check_address(one)
+
+
+def test_options_that_are_not_known_are_settings_errors(driver: Driver, peer: Peer) -> None:
+    with pytest.raises(SettingsError, match="no_such_option"):
+        driver.open_connector(peer.source.model_copy(update={"options": {"no_such_option": 1}}))
+
+
+def test_a_dead_peer_is_a_connector_error_soon(connector: Connector, driver: Driver, peer: Peer) -> None:
+    peer.stop()
+    began = time.monotonic()
+    with pytest.raises(ConnectorError) as caught:
+        read(connector, *peer.good)
+    assert not isinstance(caught.value, TagError)
+    with pytest.raises(ConnectorError):
+        driver.open_connector(peer.source).connect()
+    assert time.monotonic() - began < 2 * TIMEOUT_MS / 1e3 + SLACK_S
+
+
+def test_a_connector_that_lost_its_link_stays_lost(connector: Connector, peer: Peer) -> None:
+    connector.close()
+    connector.close()
+    with pytest.raises(ConnectorError):
+        read(connector, *peer.good)
+    with pytest.raises(ConnectorError):
+        connector.write(peer.writable, 1.0)
+
+
+def test_a_new_connector_takes_over(connector: Connector, driver: Driver, peer: Peer) -> None:
+    connector.close()
+    second = driver.open_connector(peer.source)
+    second.connect()
+    assert len(read(second, *peer.good)) == len(peer.good)
+    second.close()
+
+
+@pytest.mark.parametrize("says", [b"", b"\0\1\0\0\0\3\1\x83\2garbage" * 20, bytes(range(256)), b"\xff" * 300])
+def test_a_peer_that_says_nothing_or_rubbish_is_a_connector_error(driver: Driver, peer: Peer, says: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        connector = driver.open_connector(peer.source.model_copy(update={"port": port}))
+        began = time.monotonic()
+        with pytest.raises(ConnectorError) as caught, contextlib.ExitStack() as stack:
+            connector.connect()
+            link = stack.enter_context(server.accept()[0])
+            if says:
+                link.sendall(says)
+            read(connector, *peer.good)
+        assert not isinstance(caught.value, TagError)
+        assert time.monotonic() - began < TIMEOUT_MS / 1e3 + SLACK_S
+        connector.close()
