@@ -31,14 +31,16 @@ from schemas.topics import INSIGHT, STATUS
 
 ALERT_CODES = frozenset(
     {
-        "plc_lost", "camera_lost", "failsafe", "model_unusable", "model_rejected", "config_reverted", "config_rejected",
-        "config_applied", "historian_lagging", "historian_quota", "watchdog", "write_refused_origin",
+        "plc_lost", "camera_lost", "failsafe", "output_refused", "selftest", "model_unusable", "model_rejected", "config_reverted", "config_rejected",
+        "config_applied", "historian_lagging", "historian_quota",
     }
 )  # fmt: skip
 _REASON = {
     "plc_lost": "plc_lost",
     "camera_lost": "camera_lost",
     "failsafe": "failsafe_active",
+    "output_refused": "output_refused",
+    "selftest": "selftest_failed",
     "model_unusable": "model_unusable",
     "model_rejected": "model_rejected",
     "historian_lagging": "historian_lagging",

@@ -53,7 +53,9 @@ class _DiscoveryFactory(SecurityPolicyFactory):
 
     def create(self, peer_certificate: bytes | None) -> SecurityPolicyNone:
         """Return the policy of one channel; asyncua would hand the claimed certificate to `get_user`."""
-        return SecurityPolicyNone(None, mode=self.mode, permission_ruleset=self.permission_ruleset)
+        return SecurityPolicyNone(  # type: ignore[no-untyped-call]  # asyncua has no types here
+            None, mode=self.mode, permission_ruleset=self.permission_ruleset
+        )
 
 
 class SecuredServer(Server):
@@ -62,7 +64,9 @@ class SecuredServer(Server):
     async def _setup_server_nodes(self) -> None:
         await super()._setup_server_nodes()
         self._policies[:] = [
-            _DiscoveryFactory(SecurityPolicyNone, policy.mode, permission_ruleset=policy.permission_ruleset)
+            _DiscoveryFactory(  # type: ignore[no-untyped-call]  # nor here
+                SecurityPolicyNone, policy.mode, permission_ruleset=policy.permission_ruleset
+            )
             if policy.cls is SecurityPolicyNone
             else policy
             for policy in self._policies

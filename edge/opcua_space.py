@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import NamedTuple
 
 from asyncua import ua
 from asyncua.common.node import Node
 from asyncua.server.server import Server
+from asyncua.ua.status_codes import StatusCodes
 
 from edge.tags import Tag
 from schemas.messages import Insight, Quality, Reading, Result, Sample, Slot, Status, Value
@@ -27,13 +28,13 @@ _VARIANTS = {
     "uint64": ua.VariantType.UInt64, "float32": ua.VariantType.Float, "float64": ua.VariantType.Double,
 }  # fmt: skip
 _REASONS = {  # the beginning of a connector's reason -> a more telling status; OPC 10000-4, 7.39
-    "link": ua.StatusCodes.BadNoCommunication,
-    "not connected": ua.StatusCodes.BadNotConnected,
-    "no communication": ua.StatusCodes.BadNoCommunication,
-    "out of range": ua.StatusCodes.BadOutOfRange,
-    "stale": ua.StatusCodes.UncertainLastUsableValue,
+    "link": StatusCodes.BadNoCommunication,
+    "not connected": StatusCodes.BadNotConnected,
+    "no communication": StatusCodes.BadNoCommunication,
+    "out of range": StatusCodes.BadOutOfRange,
+    "stale": StatusCodes.UncertainLastUsableValue,
 }
-_NO_VALUE_YET = ua.StatusCodes.BadWaitingForInitialData
+_NO_VALUE_YET = StatusCodes.BadWaitingForInitialData
 
 
 class Field(NamedTuple):
@@ -75,11 +76,15 @@ HEALTH_FIELDS = (Field("State", ua.VariantType.String), Field("Reason", ua.Varia
 def status_code(quality: Quality, reason: str) -> ua.StatusCode:
     """Return the StatusCode of a quality, as telling as its reason allows."""
     if quality is Quality.GOOD:
-        return ua.StatusCode(ua.StatusCodes.Good)
+        return _status(StatusCodes.Good)
     for start, code in _REASONS.items():
         if reason.lower().startswith(start):
-            return ua.StatusCode(code)
-    return ua.StatusCode(ua.StatusCodes.Uncertain if quality is Quality.UNCERTAIN else ua.StatusCodes.Bad)
+            return _status(code)
+    return _status(StatusCodes.Uncertain if quality is Quality.UNCERTAIN else StatusCodes.Bad)
+
+
+def _status(code: int) -> ua.StatusCode:
+    return ua.StatusCode(ua.UInt32(code))
 
 
 def variant_of(tag: Tag) -> ua.VariantType:
@@ -89,9 +94,9 @@ def variant_of(tag: Tag) -> ua.VariantType:
     return ua.VariantType.Double if tag.scaled else _VARIANTS[tag.type]
 
 
-def moment(time_ns: int) -> datetime:
+def moment(time_ns: int) -> ua.DateTime:
     """Return a wall-clock time as OPC UA's DateTime (100 ns steps; asyncua takes microseconds)."""
-    return datetime.fromtimestamp(time_ns / 1e9, UTC)
+    return ua.DateTime.fromtimestamp(time_ns / 1e9, UTC)
 
 
 class Space:
@@ -140,8 +145,7 @@ class Space:
         parent, path = self._server.nodes.objects, ""
         for name in (self._place.site, self._place.line, self._place.node):
             path = f"{path}/{name}" if path else name
-            node_id = ua.NodeId(path, self._index, ua.NodeIdType.String)
-            parent = await parent.add_folder(node_id, ua.QualifiedName(name, self._index))
+            parent = await parent.add_folder(self._string_id(path), ua.QualifiedName(name, self._index))
         self._folders[""] = parent
         return parent
 
@@ -157,10 +161,10 @@ class Space:
         path = f"{folder}/{name}"
         empty = ua.Variant(None, variant) if variant is ua.VariantType.String else ua.Variant(0, variant)
         node = await parent.add_variable(
-            self._node_id(path), ua.QualifiedName(name, self._index), empty, datatype=ua.NodeId(variant.value)
+            self._node_id(path), ua.QualifiedName(name, self._index), empty, datatype=ua.NodeId(ua.Int32(variant.value))
         )
         self._types[path] = variant
-        waiting = ua.DataValue(empty, StatusCode=ua.StatusCode(_NO_VALUE_YET))
+        waiting = ua.DataValue(empty, StatusCode=_status(_NO_VALUE_YET))
         await self._server.write_attribute_value(node.nodeid, waiting)
         if unit:
             described = ua.EUInformation(DisplayName=ua.LocalizedText(unit), Description=ua.LocalizedText(unit))
@@ -174,7 +178,10 @@ class Space:
         await node.add_property(self._node_id(f"{path}/{name}"), ua.QualifiedName(name, 0), value)
 
     def _node_id(self, path: str) -> ua.NodeId:
-        return ua.NodeId(f"{self._root}/{path}", self._index, ua.NodeIdType.String)
+        return self._string_id(f"{self._root}/{path}")
+
+    def _string_id(self, text: str) -> ua.NodeId:
+        return ua.NodeId(ua.String(text), ua.Int16(self._index), ua.NodeIdType.String)
 
     # -- values -------------------------------------------------------------------------------------------------------
 
@@ -184,7 +191,7 @@ class Space:
         for name, sample in reading.tags.items():
             self._sample(f"Sources/{reading.source}/{name}", sample, at)
 
-    def _sample(self, path: str, sample: Sample, at: datetime) -> None:
+    def _sample(self, path: str, sample: Sample, at: ua.DateTime) -> None:
         status = status_code(sample.quality, sample.reason)
         self._put(path, sample.value, at, status)
 
@@ -226,16 +233,16 @@ class Space:
         values: dict[str, Value] = {"State": status.state.value, "Reason": status.reason}
         self._put_all(f"Health/{status.process}", values, moment(status.time_ns))
 
-    def _put_all(self, folder: str, values: Mapping[str, Value], at: datetime) -> None:
+    def _put_all(self, folder: str, values: Mapping[str, Value], at: ua.DateTime) -> None:
         for name, value in values.items():
             self._put(f"{folder}/{name}", value, at, status_code(Quality.GOOD, ""))
 
-    def _put(self, path: str, value: Value, at: datetime, status: ua.StatusCode) -> None:
+    def _put(self, path: str, value: Value, at: ua.DateTime, status: ua.StatusCode) -> None:
         variant = self._types.get(path)
         if variant is None:
             return
         if value is None and not status.is_bad():
-            status = ua.StatusCode(ua.StatusCodes.UncertainNoCommunicationLastUsableValue)
+            status = _status(StatusCodes.UncertainNoCommunicationLastUsableValue)
         content = ua.Variant(None, ua.VariantType.Null) if value is None else ua.Variant(value, variant)
         self._pending[path] = ua.DataValue(content, StatusCode=status, SourceTimestamp=at)
 

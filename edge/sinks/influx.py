@@ -72,7 +72,7 @@ class InfluxTwo:
     def write(self, lines: list[str]) -> None:
         """Write lines; see `Archive.write`."""
         try:
-            self._write.write(bucket=self._bucket, record=lines, write_precision=WritePrecision.NS)
+            self._write.write(bucket=self._bucket, record=lines, write_precision=WritePrecision.NS)  # type: ignore[arg-type]  # a str constant in its class
         except (ApiException, InfluxDBError) as error:
             status = getattr(error, "status", None) or getattr(getattr(error, "response", None), "status", 0)
             _check(self._url, int(status or 0), str(getattr(error, "body", "") or error))
@@ -81,7 +81,7 @@ class InfluxTwo:
 
     def close(self) -> None:
         """Close the client."""
-        self._client.close()
+        self._client.close()  # type: ignore[no-untyped-call]  # the client has no types here
 
 
 def _check(url: str, status: int, text: str) -> None:
