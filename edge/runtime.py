@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -265,3 +266,9 @@ async def main(process: Process) -> None:
                 tasks.create_task(runtime.tick(), name="tick")
         finally:
             runtime.close()
+
+
+if __name__ == "__main__":
+    from edge.standalone import main as standalone  # only this entry needs a supervisor and contracts
+
+    sys.exit(standalone())

@@ -50,7 +50,7 @@ decision = { reject = ["bad"] }
 
 @dataclass(frozen=True)
 class Measured:
-    """One window: its latencies in microseconds, what was lost or dropped in it, and the stolen share of it."""
+    """One window: its latencies in microseconds, what was answered by a drop, and the stolen share of it."""
 
     floor: bool
     us: Any
@@ -61,7 +61,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Row:
-    """One rate: medians over the windows."""
+    """One rate: medians over the windows. `dropped` frames have an answer that says why, `lost` ones have none."""
 
     rate: float
     floor_us: float
@@ -73,6 +73,7 @@ class Row:
     ratio_p99: float
     infer_us: float
     sent: int
+    dropped: int
     lost: int
     windows: int
     steal_windows_dropped: int
@@ -205,12 +206,13 @@ def _row(
     def median(of: int, percent: float) -> float:
         return float(np.median([np.percentile(pair[of].us, percent) for pair in pairs]))
 
-    sent = sum(pair[1].sent for pair in pairs)
+    sent, dropped = sum(pair[1].sent for pair in pairs), sum(pair[1].dropped for pair in pairs)
     floor_us, floor_p99, p50, p99 = median(0, 50), median(0, 99), median(1, 50), median(1, 99)
+    answered = dropped + sum(len(pair[1].us) for pair in pairs)
     row = Row(
         rate=rate, floor_us=floor_us, floor_p99_us=floor_p99, p50_us=p50, p99_us=p99, p999_us=median(1, 99.9),
         ratio_p50=p50 / floor_us, ratio_p99=p99 / floor_p99, infer_us=float(np.median(infer)), sent=sent,
-        lost=sent - sum(len(pair[1].us) for pair in pairs), windows=len(pairs), steal_windows_dropped=stolen,
+        dropped=dropped, lost=sent - answered, windows=len(pairs), steal_windows_dropped=stolen,
         worst_steal=worst, realtime=realtime,
     )  # fmt: skip
     return Row(**{key: round(value, 3) if isinstance(value, float) else value for key, value in asdict(row).items()})
@@ -219,8 +221,8 @@ def _row(
 def show(rows: list[Row], console: Console) -> None:
     """Print the table."""
     table = Table(title="frame published -> result received, medians over windows")
-    for name in ("frames/s", "floor p50", "p50", "ratio", "p99", "floor p99", "p99.9", "of it ONNX", "lost", "windows",
-                 "stolen"):  # fmt: skip
+    columns = "frames/s,floor p50,p50,ratio,p99,floor p99,p99.9,of it ONNX,dropped,lost,windows,stolen"
+    for name in columns.split(","):
         table.add_column(name, justify="right")
     for row in rows:
         good = row.ratio_p50 <= TARGET
@@ -228,7 +230,8 @@ def show(rows: list[Row], console: Console) -> None:
             f"{row.rate:g}", f"{row.floor_us:.0f} us", f"{row.p50_us:.0f} us",
             f"[{'green' if good else 'red'}]{row.ratio_p50:.2f}[/]", f"{row.p99_us:.0f} us",
             f"{row.floor_p99_us:.0f} us",
-            f"{row.p999_us:.0f} us", f"{row.infer_us:.0f} us", f"{row.lost}/{row.sent}", str(row.windows),
+            f"{row.p999_us:.0f} us", f"{row.infer_us:.0f} us", f"{row.dropped}/{row.sent}",
+            str(row.lost), str(row.windows),
             str(row.steal_windows_dropped),
         )  # fmt: skip
     console.print(table)
