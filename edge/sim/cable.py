@@ -18,6 +18,8 @@ from typing import Literal, get_args
 FaultKind = Literal["cut", "slow", "garbage"]
 FAULT_KINDS: tuple[str, ...] = get_args(FaultKind)
 _PIECE = 65_536
+_BUFFER = 65_536  # a wire holds little: what a reader does not take has to press back on its sender
+_NOTICE_S = 0.01  # for the loop to see what became of the connections meanwhile
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,11 @@ class Cable:
     ) -> None:
         with contextlib.suppress(OSError):
             while piece := await reader.read(_PIECE):
-                await self._whole.wait()
-                if reader.exception() is not None:  # its sender has reset the connection: nobody sends this again
-                    return
+                if not self._whole.is_set():
+                    await self._whole.wait()
+                    await asyncio.sleep(_NOTICE_S)
+                    if reader.exception() is not None:  # its sender has reset the connection: nobody sends this again
+                        return
                 if self.fault is not None and self.fault.kind == "slow":
                     await asyncio.sleep(self.fault.delay_s)
                 writer.write(change(piece))
@@ -122,6 +126,8 @@ class Cable:
 
 async def _streams(end: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        end.setsockopt(socket.SOL_SOCKET, buffer, _BUFFER)
     end.setblocking(False)
     return await asyncio.open_connection(sock=end)
 

@@ -22,6 +22,7 @@ import numpy as np
 from edge.sim.parts import PartStream
 
 _LENGTH = struct.Struct(">I")
+_BUFFER = 65_536  # a few pictures: with the kernel's megabytes a slow grabber would see the past
 MAX_SHOT_BYTES = 64 * 1024 * 1024
 
 
@@ -190,6 +191,7 @@ class _Grabber:
         connection: socket.socket | None = writer.get_extra_info("socket")
         if connection is not None:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
         writer.transport.set_write_buffer_limits(high=0)  # `drain` waits until the socket has taken all
 
     def offer(self, part_id: int, trigger_ns: int, pixels: bytes) -> int:

@@ -1,0 +1,109 @@
+"""The simulated plant as a process: its pace, its pictures, and what its control takes."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge.sim import control
+from edge.sim.camera import read_shot
+from edge.sim.parts import PartStream
+from schemas.errors import StartError
+
+
+@contextlib.contextmanager
+def running(folder: Path, *words: str) -> Iterator[tuple[dict[str, int], Path]]:
+    path = folder / "plant.sock"
+    arguments = [sys.executable, "-m", "edge.sim.plant", "--control", str(path), *words]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE) as child:
+        try:
+            assert child.stdout is not None
+            yield json.loads(child.stdout.readline()), path
+        finally:
+            child.terminate()
+            assert child.wait(5) == 0
+    assert not path.exists()
+
+
+def receiver(link: socket.socket) -> Callable[[int], bytes]:
+    def exactly(size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            piece = link.recv(size - len(data))
+            assert piece, "the camera has closed the connection"
+            data += piece
+        return data
+
+    return exactly
+
+
+def test_the_camera_shows_each_part_of_its_stream(tmp_path: Path) -> None:
+    with running(tmp_path, "--parts-per-s", "50", "--seed", "7", "--defect-rate", "0.5") as (ports, path):
+        with socket.create_connection(("127.0.0.1", ports["camera_port"]), timeout=5) as link:
+            receive = receiver(link)
+            shots = [read_shot(receive) for _ in range(20)]
+        stream = PartStream(7, 0.5)
+        assert [shot.part_id for shot in shots] == list(range(shots[0].part_id, shots[0].part_id + 20))
+        for shot in shots:
+            assert (shot.shape, shot.dtype) == ((64, 64, 3), "uint8")
+            assert np.array_equal(np.frombuffer(shot.data, np.uint8).reshape(shot.shape), stream.image(shot.part_id))
+            assert 0 <= shot.age_us < 200_000
+        state = control.read_state(path)
+        assert state["pictures_sent"] >= 20
+
+
+@pytest.mark.slow
+def test_a_slow_grabber_gets_the_newest_picture_and_delays_nobody(tmp_path: Path) -> None:
+    with running(tmp_path, "--parts-per-s", "200") as (ports, path):
+        where = ("127.0.0.1", ports["camera_port"])
+        with socket.socket() as slow, socket.create_connection(where, timeout=5) as quick:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 20_000)
+            slow.settimeout(5)
+            slow.connect(where)
+            receive = receiver(quick)
+            for _ in range(500):
+                newest = read_shot(receive)
+            assert control.read_state(path)["pictures_replaced"] > 0
+            receive_slowly = receiver(slow)
+            late = [read_shot(receive_slowly) for _ in range(60)]
+            assert late[-1].part_id - late[0].part_id > 60, "it skipped what it was too slow for"
+            assert newest.part_id > 500 - 5
+
+
+@pytest.mark.slow
+def test_two_hundred_parts_a_second_hold_with_a_grabber(tmp_path: Path) -> None:
+    with running(tmp_path, "--parts-per-s", "200", "--travel-ms", "60") as (ports, path):
+        with socket.create_connection(("127.0.0.1", ports["camera_port"]), timeout=5) as link:
+            receive = receiver(link)
+            first, began = read_shot(receive), time.monotonic()
+            for _ in range(799):
+                last = read_shot(receive)
+            took_s = time.monotonic() - began
+        state: dict[str, Any] = control.read_state(path)
+    assert last.part_id - first.part_id == 799, "every part has its picture"
+    assert 799 / 200 * 0.98 < took_s < 799 / 200 * 1.1 + 0.2
+    assert state["stalls"] == 0
+
+
+def test_control_refuses_what_it_does_not_know_and_says_what_it_knows(tmp_path: Path) -> None:
+    with running(tmp_path) as (_, path):
+        for request, said in [
+            ({"do": "explode"}, "not one of state, fault"), ({"do": "fault", "kind": "melt"}, "cut, slow, garbage"),
+            ({"do": "fault", "kind": "cut", "for_s": "x"}, "for_s"), ({"do": "disturb", "kind": "flood"}, "overheat"),
+        ]:  # fmt: skip
+            with pytest.raises(StartError, match=said):
+                control.ask(path, request)
+        assert control.send_fault(path, "slow", 30)["faults"] == {"modbus": "slow"}
+        assert control.send_fault(path, "cut", 30, "camera")["faults"] == {"modbus": "slow", "camera": "cut"}
+        assert control.send_clear(path)["faults"] == {}
+        assert control.send_disturbance(path, "overheat")["parts"] is not None
+    with pytest.raises(StartError, match="no simulated plant answers"):
+        control.read_state(path)
