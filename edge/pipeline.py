@@ -105,7 +105,7 @@ class Pipeline:
         rule = rule_for(model.contract, self.settings.decision, self._rule)
         self.model, self._rule, self.unproven = model, rule, ""
         waiting, self._queue = self._queue, deque()
-        unfit = []
+        unfit: list[Answer] = []
         for work in waiting:
             if (
                 work.tensor is not None

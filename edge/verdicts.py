@@ -30,7 +30,7 @@ class Judgement:
     verdict: Verdict
     label: str = ""
     score: float = 0.0
-    scores: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict[str, float])
     reason: str = ""
 
 

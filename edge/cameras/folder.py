@@ -43,7 +43,7 @@ class _Plan:
 
 
 @asynccontextmanager
-async def open_camera(settings: Camera, home: Path) -> AsyncIterator[AsyncIterator[Picture]]:
+async def open_camera(settings: Camera, home: Path) -> AsyncGenerator[AsyncIterator[Picture], None]:
     """Look into the folder; see `edge.cameras.Grabber`."""
     plan = _plan(settings)
     folder = home / settings.address

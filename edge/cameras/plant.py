@@ -31,7 +31,7 @@ _LENGTH_BYTES: Final = 4
 
 
 @asynccontextmanager
-async def open_camera(settings: Camera, home: Path) -> AsyncIterator[AsyncIterator[Picture]]:
+async def open_camera(settings: Camera, home: Path) -> AsyncGenerator[AsyncIterator[Picture], None]:
     """Connect; see `edge.cameras.Grabber`."""
     host, _, port = settings.address.rpartition(":")
     if not host or not port.isdigit():

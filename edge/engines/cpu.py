@@ -6,43 +6,64 @@ arena keeps its memory when its session ends. Several threads per session fight 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-import onnxruntime as ort  # type: ignore[import-untyped]  # it ships no types
-from onnxruntime.capi import onnxruntime_pybind11_state as states  # type: ignore[import-untyped]
+import onnxruntime  # type: ignore[import-untyped]  # it ships no types
+from onnxruntime.capi import onnxruntime_pybind11_state as states  # type: ignore[import-untyped]  # nor does this
 
 from edge.engines import Session, only_input, verified_model
 from schemas.errors import ContractError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from edge.contract import Contract, Input, Output
 
-# ORT's errors share no base class but Exception; its Python side adds the last two.
-_ERRORS: Final = (
-    states.EPFail, states.EngineError, states.Fail, states.InvalidArgument, states.InvalidGraph,
-    states.InvalidProtobuf, states.ModelLoadCanceled, states.ModelRequiresCompilation, states.NoModel,
-    states.NoSuchFile, states.NotFound, states.NotImplemented, states.RuntimeException, RuntimeError,
+_ort: Any = onnxruntime
+# ORT's errors share no base class but Exception, and their number grows; its Python side raises the first two.
+_ERRORS: Final[tuple[type[Exception], ...]] = (
+    RuntimeError,
     ValueError,
-)  # fmt: skip
+    *(
+        kind
+        for kind in vars(cast(ModuleType, states)).values()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    ),
+)
 _DTYPES: Final = {
     "tensor(uint8)": "uint8", "tensor(int32)": "int32", "tensor(int64)": "int64",
     "tensor(float)": "float32", "tensor(double)": "float64",
 }  # fmt: skip
 
 
+class _Node(Protocol):
+    """A tensor of a graph; an axis is a number, a name, or None where nothing is said."""
+
+    name: str
+    type: str
+    shape: list[int | str | None]
+
+
+class _OrtSession(Protocol):
+    """What we use of onnxruntime.InferenceSession."""
+
+    def run(self, outputs: list[str], feed: dict[str, NDArray[Any]]) -> list[NDArray[Any]]: ...
+    def get_inputs(self) -> Sequence[_Node]: ...
+    def get_outputs(self) -> Sequence[_Node]: ...
+
+
 class CpuSession:
     """One model; `run` holds no lock while it computes."""
 
-    def __init__(self, session: ort.InferenceSession, contract: Contract) -> None:
+    def __init__(self, session: _OrtSession, contract: Contract) -> None:
         """Keep what `run` needs."""
         self._where = f"model {contract.name} {contract.version}"
         self._input = contract.inputs[0].name
         self._outputs = [output.name for output in contract.outputs]
-        self._session: ort.InferenceSession | None = session
+        self._session: _OrtSession | None = session
 
     def run(self, batch: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
         """Run a batch; see `edge.engines.Session`."""
@@ -52,7 +73,7 @@ class CpuSession:
             found = self._session.run(self._outputs, {self._input: batch})
         except _ERRORS as error:
             raise ContractError([f"{self._where}: ONNX Runtime could not run it: {error}"]) from error
-        return dict(zip(self._outputs, cast("list[NDArray[Any]]", found), strict=True))
+        return dict(zip(self._outputs, found, strict=True))
 
     def close(self) -> None:
         """Drop the session."""
@@ -64,7 +85,7 @@ def load(contract: Contract) -> Session:
     only_input(contract)
     model = verified_model(contract)
     try:
-        session = ort.InferenceSession(model, _options(), providers=["CPUExecutionProvider"])
+        session: _OrtSession = _ort.InferenceSession(model, _options(), providers=["CPUExecutionProvider"])
     except _ERRORS as error:
         raise ContractError([f"{contract.model_path}: ONNX Runtime can't load it: {error}"]) from error
     if problems := _problems(session, contract):
@@ -72,11 +93,11 @@ def load(contract: Contract) -> Session:
     return CpuSession(session, contract)
 
 
-def _options() -> ort.SessionOptions:
-    options = ort.SessionOptions()
+def _options() -> object:
+    options = _ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.execution_mode = _ort.ExecutionMode.ORT_SEQUENTIAL
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 4  # what fails is raised, and said once by us
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -86,7 +107,7 @@ def _options() -> ort.SessionOptions:
     return options
 
 
-def _problems(session: ort.InferenceSession, contract: Contract) -> list[str]:
+def _problems(session: _OrtSession, contract: Contract) -> list[str]:
     """How the graph's tensors differ from the contract's."""
     path, inputs, outputs = contract.model_path, session.get_inputs(), session.get_outputs()
     named = {tensor.name for tensor in contract.inputs}
@@ -98,7 +119,7 @@ def _problems(session: ort.InferenceSession, contract: Contract) -> list[str]:
     return found
 
 
-def _differences(where: str, tensor: Input | Output, nodes: list[ort.NodeArg]) -> list[str]:
+def _differences(where: str, tensor: Input | Output, nodes: Sequence[_Node]) -> list[str]:
     node = next((node for node in nodes if node.name == tensor.name), None)
     if node is None:
         return [f"{where} is not in the graph, which has {', '.join(node.name for node in nodes)}"]
