@@ -27,7 +27,6 @@ class LoadedModel:
     shape: tuple[int, ...]
     size: int
     batches: tuple[int, ...]
-    sample_s: float | None
     golden: Golden
 
     def batch(self, waiting: int) -> int:
@@ -64,8 +63,7 @@ def load_model(folder: Path, engine: Engine, digest: str = "") -> LoadedModel:
         session.close()
         raise
     size = np.dtype(dtype).itemsize * int(np.prod(shape))
-    sample_s = contract.inputs[0].sample_s
-    return LoadedModel(contract, session, dtype, shape, size, batches, sample_s, _first(golden))
+    return LoadedModel(contract, session, dtype, shape, size, batches, _first(golden))
 
 
 def _check_golden(folder: Path, session: Session, golden: Golden) -> None:

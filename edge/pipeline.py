@@ -158,7 +158,7 @@ class Pipeline:
         model, window = self.model, self._window
         if window is None or not window.add(reading):
             return None
-        taken = window.take(model.dtype if model else "float32", model.sample_s if model else None)
+        taken = window.take(model.contract.inputs[0] if model else None)
         scan_ns = self._trusted(reading.boot, reading.scan_ns, received_ns)
         work = Work(
             reading.source, reading.epoch, reading.seq, None, scan_ns, received_ns, scan_ns + self._budget_ns,

@@ -19,6 +19,7 @@ from schemas.messages import Quality, Reading, Sample
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edge.contract import Input
     from edge.settings import WindowInput
 
 _SPAN_TOLERANCE: Final = 0.25  # of the time that a window should span; a scan or two may be missing
@@ -90,8 +91,9 @@ class WindowBuffer:
         held = self._good[column]
         return (held, _Trust.HELD) if self._hold and held is not None else (math.nan, _Trust.BAD)
 
-    def take(self, dtype: str, sample_s: float | None) -> Window:
-        """Return the window that is due. `sample_s`: the time between samples that the model was made for."""
+    def take(self, model: Input | None) -> Window:
+        """Return the window that is due, as `model` takes it; without one, as numbers."""
+        dtype = model.dtype if model else "float64"
         first = self._count % self._length
         cells = slice(first, first + self._length)
         trust = self._trust[cells]
@@ -111,20 +113,33 @@ class WindowBuffer:
         if worst != _Trust.GOOD:
             word = "held" if worst == _Trust.HELD else "uncertain"
             return Window(tensor, Quality.UNCERTAIN, f"{self._tags[column]} {word} ({self._why[column]})")
-        return Window(tensor, *self._span_quality(cells, sample_s))
+        if model is None:
+            return Window(tensor, Quality.GOOD, "")
+        reason = self._out_of_range(values, model) or self._wrong_span(cells, model.sample_s)
+        return Window(tensor, Quality.UNCERTAIN if reason else Quality.GOOD, reason)
 
     def _refuse(self, column: int, how_long: str) -> Window:
         return Window(None, Quality.BAD, f"{self._tags[column]} bad {how_long} ({self._why[column]})")
 
-    def _span_quality(self, cells: slice, sample_s: float | None) -> tuple[Quality, str]:
+    def _out_of_range(self, values: NDArray[Any], model: Input) -> str:
+        """Values that the model has not been made for make no good result, however sure it sounds."""
+        for tag, channel, low, high in zip(
+            self._tags, model.channels, values.min(axis=0), values.max(axis=0), strict=True
+        ):
+            if low < channel.low or high > channel.high:
+                odd = low if low < channel.low else high
+                return f"{tag} is {odd:g}, the model knows {channel.low:g} to {channel.high:g} {channel.unit}"
+        return ""
+
+    def _wrong_span(self, cells: slice, sample_s: float | None) -> str:
         """A window of readings that lie too far apart, or too close, is not what the model knows."""
         if sample_s is None or self._length < 2:
-            return Quality.GOOD, ""
+            return ""
         scans = self._scans[cells]
         span_s, wanted_s = (int(scans[-1]) - int(scans[0])) / 1e9, sample_s * (self._length - 1)
         if abs(span_s - wanted_s) <= _SPAN_TOLERANCE * wanted_s:
-            return Quality.GOOD, ""
-        return Quality.UNCERTAIN, f"the window spans {span_s:.2f} s, the model expects {wanted_s:.2f} s"
+            return ""
+        return f"the window spans {span_s:.2f} s, the model expects {wanted_s:.2f} s"
 
 
 @lru_cache(maxsize=8)

@@ -120,7 +120,7 @@ def write_anomaly(
 ) -> Path:
     """Write an anomaly model's folder."""
     window = np.linspace(0, 1, length * len(TAGS)).astype(np.float32).reshape(1, length, len(TAGS))
-    channels = "".join(f'{{ name = "{tag}", unit = "1", low = 0.0, high = 1.0 }}, ' for tag in TAGS)
+    channels = "".join(f'{{ name = "{tag}", unit = "1", low = 0.0, high = 100.0 }}, ' for tag in TAGS)
     tensors = f"""
 [[inputs]]
 name = "window"

@@ -376,6 +376,13 @@ def test_readings_at_another_rate_than_the_models_are_uncertain(models, tmp_path
     assert steady[0].result.quality == "good"
 
 
+def test_values_that_the_model_does_not_know_are_uncertain(models):
+    clock = Clock(0)
+    answers = feed(watch(clock, models["drift"]), clock, *(reading(n, 0, 500.0 * (n == 4)) for n in range(1, 10)))
+    assert [a.result.quality.value for a in answers] == ["uncertain"] * 4 + ["good"] * 2
+    assert answers[0].result.reason == "Motor.Temperature is 500, the model knows 0 to 100 1"
+
+
 samples = st.builds(
     Sample,
     value=st.one_of(st.floats(), st.integers(-(2**53), 2**53), st.booleans(), st.none(), st.text(max_size=3)),
