@@ -194,11 +194,14 @@ def _add_sim(sim: argparse.ArgumentParser) -> None:
 def main() -> int:
     """Entry point of `plantedge`."""
     given = _parser().parse_args()
-    from edge.installation import check_installation
+    from edge.installation import installation_problems
+
+    if problems := installation_problems():
+        print(f"plantedge: {'; '.join(problems)}", file=sys.stderr)
+        return FAILED
     from schemas.errors import PlantEdgeError
 
     try:
-        check_installation()
         return cast("Run", given.run)(given)
     except PlantEdgeError as error:
         print(f"plantedge {given.command}: {error}", file=sys.stderr)

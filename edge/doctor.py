@@ -15,7 +15,7 @@ from pathlib import Path
 from bus.broker_ladder import find_broker
 from edge.clock import clock_state
 from edge.contract import Contract
-from edge.installation import check_installation
+from edge.installation import installation_problems
 from edge.ports import holder, is_free
 from edge.run_state import Phase, RunState, read_state, work_folder
 from edge.security.identity import IdentityError, read_identity
@@ -86,10 +86,8 @@ def _python() -> Verdict:
 
 
 def _installation() -> Verdict:
-    try:
-        check_installation()
-    except StartError as error:
-        return Verdict(Level.FAIL, "packages", str(error))
+    if problems := installation_problems():
+        return Verdict(Level.FAIL, "packages", "; ".join(problems))
     return Verdict(Level.OK, "packages", f"ours, from {Path(__file__).parent.parent}")
 
 

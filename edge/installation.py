@@ -12,24 +12,20 @@ import importlib.metadata
 import importlib.util
 from pathlib import Path
 
-from schemas.errors import StartError
-
 DISTRIBUTION = "plantedge"
 PACKAGES = ("edge", "bus", "cloud", "schemas")
 _REMEDY = "install plantedge into an environment of its own: python3 -m venv ENV && ENV/bin/pip install plantedge"
 
 
-def check_installation() -> None:
-    """Make sure that the four packages are imported from one place, and are the files that were installed.
+def installation_problems() -> list[str]:
+    """Return which of the four packages are not the ones that were installed with us, and what to do; [] if all are.
 
-    Raises:
-        StartError: one of them is another distribution's, or was overwritten by one.
+    Nothing of them is imported here: a foreign `schemas` must be told, not tripped over.
     """
     ours = Path(__file__).resolve().parent.parent
     recorded = _recorded(ours)
     problems = [text for package in PACKAGES if (text := _problem(package, ours, recorded))]
-    if problems:
-        raise StartError("; ".join(problems) + f". {_REMEDY}")
+    return [*problems, _REMEDY] if problems else []
 
 
 def _problem(package: str, ours: Path, recorded: dict[str, str]) -> str:

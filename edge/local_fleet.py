@@ -15,7 +15,6 @@ import msgspec
 from edge import spawn
 from edge.child import Command
 from edge.ports import choose
-from edge.security.identity import CA, CERTIFICATE, IdentityError, make_request, read_identity
 from edge.spawn import python
 from schemas.errors import StartError
 
@@ -89,6 +88,8 @@ class LocalFleet:
 
     def enrolled(self, identity: Path, node: str) -> bool:
         """Return whether the device has a certificate of this fleet's CA that is good for some time yet."""
+        from edge.security.identity import CA, IdentityError, read_identity  # slow to import: the plant starts first
+
         try:
             held = read_identity(identity)
             same = (identity / CA).read_bytes() == (self.folder / "pki" / CA).read_bytes()
@@ -102,6 +103,8 @@ class LocalFleet:
         Raises:
             StartError: it did not; with what it said.
         """
+        from edge.security.identity import CERTIFICATE, make_request
+
         request = make_request(identity, node)
         log = self._work / "log" / "enroll.log"
         out = ("--node", node, "--out", str(identity))

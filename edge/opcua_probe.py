@@ -11,6 +11,7 @@ import asyncio
 import logging
 import socket
 import sys
+import urllib.parse
 from pathlib import Path
 from typing import cast
 
@@ -34,6 +35,9 @@ async def read_once(endpoint: str, path: str, folder: Path) -> str | None:
         OSError: nobody listens there.
         UaError: the server refused us.
     """
+    at = urllib.parse.urlsplit(endpoint)
+    _, knock = await asyncio.open_connection(at.hostname, at.port)  # cheap while nobody listens yet
+    knock.close()
     client = Client(endpoint, timeout=5.0)
     client.application_uri = _URI
     key, certificate = await _identity(folder)

@@ -17,7 +17,6 @@ from edge.ground import Ground
 from edge.history import count
 from edge.sim.control import read_state
 from edge.spawn import python
-from edge.supervisor import Supervisor
 from edge.tally import Tally
 from edge.timeline import Timeline
 from schemas.errors import StartError
@@ -36,7 +35,7 @@ class Proof:
     seen: Callable[[], Awaitable[bool]]
 
 
-def proofs(ground: Ground, supervisor: Supervisor, tally: Tally) -> list[Proof]:
+def proofs(ground: Ground, tally: Tally) -> list[Proof]:
     """Return what must be seen of this device."""
 
     async def on_bus() -> bool:
@@ -47,12 +46,14 @@ def proofs(ground: Ground, supervisor: Supervisor, tally: Tally) -> list[Proof]:
     async def stored() -> bool:
         return await asyncio.to_thread(count, ground.home, "result") > before
 
+    if not ground.settings.pipelines:
+        return []
     found = [
         Proof("bus", "an inference result on the bus", "no inference result came over the bus", on_bus),
         Proof("historian", "the result in the historian", "the historian has stored no result", stored),
     ]
-    if ground.settings.opcua.anonymous and ground.settings.pipelines:
-        probe = OpcUaProof(ground, supervisor)
+    if ground.settings.opcua.anonymous:
+        probe = OpcUaProof(ground)
         found.append(Proof("opcua", "the result in OPC UA", "the OPC UA server shows no result", probe.seen))
     if ground.demo:
         found.append(Proof("plant", "the decision in the PLC", "no decision reached the PLC", _latched(ground.work)))
@@ -82,22 +83,20 @@ def _heard(ground: Ground) -> Callable[[], Awaitable[bool]]:
 
 
 class OpcUaProof:
-    """A client in a process of its own, started once the server is ready; it ends when it has read a result."""
+    """A client in a process of its own, which ends when it has read a result. It starts as slowly as the server does."""
 
-    def __init__(self, ground: Ground, supervisor: Supervisor) -> None:
+    def __init__(self, ground: Ground) -> None:
         """Ask for the pipeline whose results come first: one with outputs."""
         settings = ground.settings
         pipeline = min(settings.pipelines, key=lambda name: (name not in settings.outputs, name))
         place = settings.place
-        self._supervisor, self._ground = supervisor, ground
+        self._ground = ground
         self._path = f"{place.site}/{place.line}/{place.node}/Pipelines/{pipeline}/ResultId"
         self._process: asyncio.subprocess.Process | None = None
 
     async def seen(self) -> bool:
         """Return whether the client has read a Good value."""
         if self._process is None:
-            if not self._supervisor.ready("opcua"):
-                return False
             folder = str(self._ground.work / "run" / "opcua-probe")
             argv = python("edge.opcua_probe", self._ground.settings.opcua.endpoint, self._path, "--folder", folder)
             log = self._ground.work / "log" / "opcua-probe.log"

@@ -84,11 +84,12 @@ class Run:
 
     async def _start(self) -> None:
         ground = self.ground
+        self._outside = ground.outside()
+        self.supervisor.apply(self._outside)
+        await asyncio.sleep(0)  # they start now, while we go on
         if ground.fleet:
             identity = ground.home / ground.settings.uplink.identity
             self._enrolled = ground.fleet.enrolled(identity, ground.settings.device.node)
-        self._outside = ground.outside()
-        self.supervisor.apply(self._outside)
         self._program = await asyncio.to_thread(ground.find_broker, lambda text: self.view.say(f"          {text}"))
         self._apply()
 
@@ -144,7 +145,7 @@ class Run:
             self.timeline.mark(BROKER, f"{self._program}")
         async with open_bus(self.ground.settings, self.ground.home) as bus:
             await self.tally.attach(bus)
-            wanted = proofs(self.ground, self.supervisor, self.tally)
+            wanted = proofs(self.ground, self.tally)
             missing = await prove(wanted, self.timeline, READY_S if self.ground.demo else IDLE_READY_S)
             if missing and self.ground.demo:
                 raise StartError(self._why_not(missing))
@@ -178,7 +179,7 @@ class Run:
         self.view.say(
             f"{report.results} results, {report.late} late, {report.lost} lost, p99 {p99}; {report.parts} parts:"
             f" {report.correct_rejects} rejected rightly, {report.missed_rejects} missed,"
-            f" {report.false_rejects} wrongly"
+            f" {report.false_rejects} wrongly, {report.failsafe_parts} by fail-safe, {report.undecided} by the PLC"
         )
 
     # -- what goes wrong ----------------------------------------------------------------------------------------------
