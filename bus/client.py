@@ -59,7 +59,6 @@ class PahoLink:
         self._paho.manual_ack_set(True)
         self._paho.on_connect = self._on_connect
         self._paho.on_disconnect = self._on_disconnect
-        self._told_socket_close = self._paho.on_socket_close
         self._paho.on_socket_close = self._on_socket_close
         self._paho.on_message = self._on_message
         self._paho.on_publish = self._on_publish
@@ -143,8 +142,7 @@ class PahoLink:
     def _on_socket_close(self, client: Paho, data: object, sock: object) -> None:
         if isinstance(sock, socket.socket):
             self._bus.add_traffic(*traffic(sock))
-            if self._told_socket_close:
-                self._told_socket_close(client, data, sock)
+            self._client._on_socket_close(client, data, sock)
 
     # --- out ----------------------------------------------------------------------------------------------------
 

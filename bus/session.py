@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol, Self
+from typing import Self
 
 from bus import Address, Bus, BusStats, Delivery, Handler, Will
+from bus.link import Backoff, Link
 from bus.outbox import Outbox, Outgoing
 from bus.packets import reason, topic_bytes
 from bus.replies import Replies
@@ -27,57 +27,6 @@ FLUSH_S = 1.0
 STABLE_S = 5.0  # a connection that lived this long was good: the next backoff starts small again
 NAMES_LIMIT = 8_192
 HELD_LIMIT = 1_000  # messages of a kept session that wait for their subscription
-
-
-class Link(Protocol):
-    """One connection, open and accepted by the broker. `closed` resolves to the reason of its end."""
-
-    session_present: bool
-    receive_maximum: int
-    closed: asyncio.Future[str]
-
-    def publish_now(self, topic: str, payload: bytes, retain: bool, response_topic: str, correlation: bytes) -> bool:
-        """Send with QoS 0; return False when the broker does not keep up, or does not take messages of this size."""
-        ...
-
-    def publish(self, message: Outgoing, again: bool) -> bool:
-        """Send with QoS 1 under `message.pid`; return False when the broker does not take messages of this size."""
-        ...
-
-    async def subscribe(self, topic_filter: str, qos: int, identifier: int) -> None:
-        """Subscribe and wait for the broker's word.
-
-        Raises:
-            BusRefused: the broker said no.
-            BusDisconnected: the connection ended before it said anything.
-        """
-        ...
-
-    async def drain(self) -> None:
-        """Wait until everything is handed to the operating system."""
-        ...
-
-    async def close(self, *, goodbye: bool) -> None:
-        """End the connection: with a DISCONNECT, or abruptly. Leaves no task and no socket."""
-        ...
-
-
-class Backoff:
-    """Pauses between attempts: doubled from 0.05 to 2 s, each cut by up to a half at random."""
-
-    def __init__(self, first_s: float = 0.05, last_s: float = 2.0) -> None:
-        """Start with the first pause."""
-        self._first_s, self._last_s = first_s, last_s
-        self._next_s = first_s
-
-    def take(self) -> float:
-        """Return the next pause in seconds."""
-        pause, self._next_s = self._next_s, min(self._next_s * 2, self._last_s)
-        return pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads reconnects, no secret
-
-    def reset(self) -> None:
-        """Start over."""
-        self._next_s = self._first_s
 
 
 class Session(Bus):

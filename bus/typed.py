@@ -120,8 +120,8 @@ class Reader(Generic[M]):
     kind: type[M]
     handler: Callable[[M, Delivery], None]
     stats: TypedStats = field(default_factory=TypedStats)
-    _sources: dict[str, _Source] = field(default_factory=dict)
-    _said: set[tuple[str, str]] = field(default_factory=set)
+    _sources: dict[str, _Source] = field(default_factory=dict[str, _Source])
+    _said: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
 
     async def attach(self, bus: Bus, place: Place | None = None, *, manual_ack: bool = False, **fields: str) -> None:
         """Subscribe on `bus`; fields that are not given match every value."""
@@ -151,6 +151,8 @@ class Reader(Generic[M]):
                 self.stats.repeats += 1
                 return
             self.stats.gaps += message.seq - source.seq - 1
+        elif message.epoch > source.epoch > 0:  # its publisher was started again, and we were here all the while
+            self.stats.gaps += message.seq - 1
         source.epoch, source.seq = message.epoch, message.seq
 
     def _say_once(self, name: str, error: CodecError) -> None:

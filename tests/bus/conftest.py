@@ -28,7 +28,7 @@ from bus.hot import HotBus
 from bus.session import Session
 
 USER, PASSWORD = "plant", "not-a-secret-7261"
-WAIT_S = 5.0
+WAIT_S = 8.0
 
 
 def _password_line() -> str:
