@@ -52,15 +52,15 @@ async def test_order_is_kept_over_many_messages(bus: MakeBus, qos: int) -> None:
         assert await inbox.payloads(500) == [str(n).encode() for n in range(500)]
 
 
-@pytest.mark.parametrize("size", [0, 1, 127, 128, 16_383, 16_384, 65_536, 190_000, 1_000_000])
-async def test_payloads_of_every_size_arrive_whole(bus: MakeBus, size: int) -> None:
+async def test_payloads_of_every_size_arrive_whole(bus: MakeBus) -> None:
     inbox = Inbox()
-    payload = bytes(range(256)) * (size // 256 + 1)
     async with bus("both") as both:
         await both.subscribe("t/size", 1, inbox)
-        for qos in (0, 1, 0):
-            assert both.publish("t/size", payload[:size], qos=qos)
-        assert await inbox.payloads(3) == [payload[:size]] * 3
+        for size in (0, 1, 127, 128, 16_383, 16_384, 65_536, 190_000, 1_000_000):
+            payload = (bytes(range(256)) * (size // 256 + 1))[:size]
+            for qos in (0, 1, 0):
+                assert both.publish("t/size", payload, qos=qos)
+            assert await inbox.payloads(3) == [payload] * 3
 
 
 async def test_large_and_small_payloads_in_a_row_are_not_mixed_up(bus: MakeBus) -> None:
@@ -133,12 +133,12 @@ async def test_a_handler_that_raises_is_counted_and_logged_and_stops_nothing(
     assert "planted" in caplog.text and "t/a" in caplog.text
 
 
-@pytest.mark.parametrize("topic", ["", "t/+", "t/#", "t/\0"])
-@pytest.mark.parametrize("qos", [0, 1])
-async def test_a_name_with_a_wildcard_is_refused(bus: MakeBus, topic: str, qos: int) -> None:
+async def test_a_name_with_a_wildcard_is_refused(bus: MakeBus) -> None:
     async with bus("both") as both:
-        with pytest.raises(ValueError, match="topic"):
-            both.publish(topic, b"", qos=qos)
+        for topic in ("", "t/+", "t/#", "t/\0"):
+            for qos in (0, 1):
+                with pytest.raises(ValueError, match="topic"):
+                    both.publish(topic, b"", qos=qos)
         await _sync(both)
 
 
