@@ -182,11 +182,12 @@ class Fleet:
         match effect:
             case f.Changed(before, after):
                 why = self.rows[device.node].reason
-                self.note(device.node, "state", f"{before.value} -> {after.value}" + (f": {why}" if why else ""))
+                self.note(device.node, "state", f"{after.value}, was {before.value}" + (f": {why}" if why else ""))
             case f.Alerted(alarm):
                 view = alert_view(device.node, alarm)
                 self._show_alert(view)
-                self.note(device.node, "alert", f"{words(alarm.code)}: {view.state.value.replace('_', ', ')}", by)
+                what = "acknowledged" if by else "raised" if alarm.active else "cleared"
+                self.note(device.node, "alert", f"{words(alarm.code)}: {what}", by)
             case f.Answered(report):
                 self.answered(device.node, report)
 

@@ -66,7 +66,7 @@ async def test_silence_makes_a_device_offline(make_fleet: MakeFleet, until: Unti
     lines = [line.text for line in fleet.service.store.history("press-7")] + [
         line.text for line in fleet.service.fleet.happenings
     ]
-    assert "ok -> offline: No health received" in lines
+    assert "offline, was ok: No health received" in lines
 
 
 FOREIGN: tuple[dict[str, object], ...] = (

@@ -66,7 +66,7 @@ export const COLUMNS: readonly Column[] = [
   {
     key: "state",
     name: "State",
-    width: 112,
+    width: 124,
     value: (row) => SEVERITY.indexOf(row.state),
     show: (row) => <StateWord state={row.state} />,
   },

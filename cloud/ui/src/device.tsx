@@ -84,42 +84,83 @@ function Ping({ node, onSent }: { node: string; onSent: () => void }) {
   );
 }
 
-function Lists({ detail }: { detail: DeviceDetail }) {
+function Pipelines({ detail }: { detail: DeviceDetail }) {
   return (
-    <>
-      <Table
-        name="Pipelines"
-        head={["Pipeline", "p50 ms", "p99 ms", "Rate /s", "Late", "Dropped"]}
-        rows={detail.pipelines.map((p) => [p.pipeline, ms(p.p50_ms), ms(p.p99_ms), rate(p.rate_hz), count(p.late), count(p.dropped)])}
-        empty="No pipeline has run in the last half minute."
-      />
-      <Table
-        name="Models"
-        head={["Model", "Version", "State", "Digest"]}
-        rows={detail.models.map((m) => [m.model, m.version, m.phase, <code key="d">{m.digest.slice(0, 12)}</code>])}
-        empty="No model is reported."
-        numbers={false}
-      />
-      <Table
-        name="Processes"
-        head={["Process", "State", "Memory MB"]}
-        rows={detail.processes.map((p) => [p.process, <ProcessState key="s" state={p.state} />, p.rss_mb.toFixed(0)])}
-        empty="No process is reported."
-      />
-      <Table
-        name="Requests"
-        head={["Request", "Outcome", "By", "When", "Took"]}
-        rows={detail.requests.slice(0, 8).map((r) => [
-          `${r.verb} ${r.process}`,
-          r.reason ? `${r.outcome}: ${r.reason.replaceAll("_", " ")}` : r.outcome,
-          r.by,
-          ago(r.made_ms, now.value),
-          r.took_ms ? `${count(r.took_ms)} ms` : "–",
-        ])}
-        empty="Nothing was asked of this device."
-        numbers={false}
-      />
-    </>
+    <Table
+      name="Pipelines"
+      head={["Pipeline", "p50 ms", "p99 ms", "Rate /s", "Late", "Dropped"]}
+      numbers={[1, 2, 3, 4, 5]}
+      rows={detail.pipelines.map((p) => [
+        p.pipeline,
+        ms(p.p50_ms),
+        ms(p.p99_ms),
+        rate(p.rate_hz),
+        count(p.late),
+        count(p.dropped),
+      ])}
+      empty="No pipeline has run in the last half minute."
+    />
+  );
+}
+
+function Processes({ detail }: { detail: DeviceDetail }) {
+  return (
+    <Table
+      name="Processes"
+      head={["Process", "State", "Memory MB"]}
+      numbers={[2]}
+      rows={detail.processes.map((p) => [p.process, <ProcessState key="s" state={p.state} />, p.rss_mb.toFixed(0)])}
+      empty="No process is reported."
+    />
+  );
+}
+
+function Models({ detail }: { detail: DeviceDetail }) {
+  return (
+    <Table
+      name="Models"
+      head={["Model", "Version", "State", "Digest"]}
+      rows={detail.models.map((m) => [m.model, m.version, m.phase, <code key="d">{m.digest.slice(0, 12)}</code>])}
+      empty="No model is reported."
+    />
+  );
+}
+
+function Requests({ detail }: { detail: DeviceDetail }) {
+  return (
+    <Table
+      name="Requests"
+      head={["Request", "Outcome", "By", "When", "Took"]}
+      numbers={[4]}
+      rows={detail.requests.slice(0, 8).map((r) => [
+        `${r.verb} ${r.process}`,
+        r.reason ? `${r.outcome}: ${r.reason.replaceAll("_", " ")}` : r.outcome,
+        r.by,
+        ago(r.made_ms, now.value),
+        r.took_ms ? `${count(r.took_ms)} ms` : "–",
+      ])}
+      empty="Nothing was asked of this device."
+    />
+  );
+}
+
+function History({ detail }: { detail: DeviceDetail }) {
+  return (
+    <section class="card">
+      <h2>History</h2>
+      <ol class="history">
+        {detail.history.slice(0, 20).map((line, at) => (
+          <li key={at}>
+            <time title={moment(line.time_ms)}>{ago(line.time_ms, now.value)}</time>
+            <span class="kind">{line.kind}</span>
+            <span>
+              {line.text}
+              {line.by && <span class="muted"> by {line.by}</span>}
+            </span>
+          </li>
+        ))}
+      </ol>
+    </section>
   );
 }
 
@@ -162,23 +203,16 @@ export function Device({ node }: { node: string }) {
         </section>
       )}
       <div class="columns">
-        <Lists detail={detail} />
-        <Configuration node={node} detail={detail} onSent={again} />
-        <section class="card">
-          <h2>History</h2>
-          <ol class="history">
-            {detail.history.slice(0, 20).map((line, at) => (
-              <li key={at}>
-                <time title={moment(line.time_ms)}>{ago(line.time_ms, now.value)}</time>
-                <span class="kind">{line.kind}</span>
-                <span>
-                  {line.text}
-                  {line.by && <span class="muted"> by {line.by}</span>}
-                </span>
-              </li>
-            ))}
-          </ol>
-        </section>
+        <div class="stack">
+          <Pipelines detail={detail} />
+          <Processes detail={detail} />
+          <Requests detail={detail} />
+        </div>
+        <div class="stack">
+          <Models detail={detail} />
+          <Configuration node={node} detail={detail} onSent={again} />
+          <History detail={detail} />
+        </div>
       </div>
     </main>
   );

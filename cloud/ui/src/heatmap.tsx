@@ -90,7 +90,7 @@ function drawCell(pen: CanvasRenderingContext2D, state: DeviceState, x: number, 
     pen.lineTo(x, y + size);
     pen.fill();
   } else {
-    pen.globalAlpha = 0.75;
+    pen.globalAlpha = 0.4; // what needs attention stands out
     pen.roundRect(x, y, size, size, 2);
     pen.fill();
     pen.globalAlpha = 1;
@@ -181,22 +181,21 @@ function Many() {
 function Few() {
   void tick.value;
   return (
-    <div class="few">
-      {[...bySite()].map(([site, devices]) => (
-        <div key={site}>
-          <h3>{site || "unknown site"}</h3>
-          <div class="chips">
-            {devices.map((row) => (
-              <a key={row.node} class={`chip ${row.state}`} href={deviceOf(row.node)} title={row.reason}>
-                <Shape state={row.state} />
-                <span>
-                  <b>{row.node}</b>
-                  <small>{row.reason || `${WORD[row.state]} · ${row.line}`}</small>
-                </span>
-              </a>
-            ))}
-          </div>
-        </div>
+    <div class="chips">
+      {[...bySite().values()].flat().map((row) => (
+        <a key={row.node} class={`chip ${row.state}`} href={deviceOf(row.node)} title={row.reason}>
+          <Shape state={row.state} />
+          <span>
+            <b>{row.node}</b>
+            <small class="place">
+              {row.site} / {row.line}
+            </small>
+            <small>
+              <i class={`word ${row.state}`}>{WORD[row.state]}</i>
+              {row.reason && ` · ${row.reason}`}
+            </small>
+          </span>
+        </a>
       ))}
     </div>
   );

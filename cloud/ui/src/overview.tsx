@@ -42,7 +42,11 @@ function AvailabilityCard() {
   const good = value === null || value >= TARGET;
   const shown = value === null ? "–" : `${(Math.floor(value * 100_000) / 1000).toFixed(3)} %`;
   const text =
-    value === null ? "Nothing measured yet" : `${Math.round(spent * 100)} % of today's allowance of 0.1 % is used`;
+    value === null
+      ? "Nothing measured yet"
+      : good
+        ? `${Math.round(spent * 100)} % of today's allowance of 0.1 % is used`
+        : `${((1 - value) * 100).toFixed(1)} % is lost, 0.1 % is allowed`;
   return (
     <section class="card metric">
       <h2>Availability today</h2>

@@ -6,11 +6,11 @@ interface Props {
   readonly head: readonly string[];
   readonly rows: readonly (readonly ComponentChildren[])[];
   readonly empty: string;
-  readonly numbers?: boolean; // the columns after the first are numbers
+  readonly numbers?: readonly number[]; // columns that are numbers
 }
 
-export function Table({ name, head, rows, empty, numbers = true }: Props) {
-  const kind = (at: number) => (numbers && at > 0 ? "number" : undefined);
+export function Table({ name, head, rows, empty, numbers = [] }: Props) {
+  const kind = (at: number) => (numbers.includes(at) ? "number" : undefined);
   return (
     <section class="card">
       <h2>{name}</h2>
