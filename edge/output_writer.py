@@ -18,9 +18,10 @@ _NEVER_NS = 2**63 - 1
 
 @dataclass
 class OutputCounts:
-    """What was written since the start."""
+    """What was written since the start. `outputs_failed`: refused by the PLC, or the link was lost meanwhile."""
 
     outputs: int = 0
+    outputs_failed: int = 0
     outputs_late: int = 0
     outputs_failsafe: int = 0
 
@@ -89,7 +90,12 @@ class OutputWriter:
 
     def _carry_out(self, connector: Connector, pipeline: str, step: Step) -> None:
         self._say(pipeline, step)
-        if not self._put_all(connector, pipeline, step.puts) or step.applied is None:
+        done = False
+        try:
+            done = self._put_all(connector, pipeline, step.puts)
+        finally:
+            self.counts.outputs_failed += step.applied is not None and not done
+        if not done or step.applied is None:
             return
         output = step.applied.output(time.monotonic_ns(), time.time_ns())
         self.counts.outputs += 1

@@ -112,6 +112,7 @@ alarm_at = 1.0
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 async def test_the_pipeline_reports_the_labelled_failures_and_nothing_else(tmp_path: Path, series: Path) -> None:
     times, values = recorded(series)
     windows = json.loads((series.parent / "windows.json").read_text())[SERIES]
@@ -129,7 +130,7 @@ async def test_the_pipeline_reports_the_labelled_failures_and_nothing_else(tmp_p
                 await slots.until(lambda slot: slot.model == "nab" and slot.phase == "active", within_s=20)
                 device.start("connect@machine")
                 last = LAST - FITTED - 1
-                await readings.until(lambda reading: reading.tags["Row"].value == last, within_s=50)
+                await readings.until(lambda reading: reading.tags["Row"].value == last, within_s=90)
                 await results.until(lambda result: result.source_seq >= readings.all[-1].seq - 5)
     row_of = {reading.seq: FITTED + whole(reading.tags["Row"]) for reading in readings.all}
     rows = list(dict.fromkeys(row_of.values()))

@@ -70,7 +70,7 @@ deadline_ms = 50
 M = TypeVar("M", bound=Message)
 
 
-async def until(condition: Callable[[], Any], what: str, timeout_s: float = 10.0) -> Any:
+async def until(condition: Callable[[], Any], what: str, timeout_s: float = 20.0) -> Any:
     """The first true value of `condition`."""
     end = time.monotonic() + timeout_s
     while not (value := condition()):
@@ -269,7 +269,7 @@ async def station(tmp_path: Path, line_broker: Address) -> AsyncIterator[Callabl
             await made.open(stack)
             if start:
                 made.start()
-                await until(made.seen.readings.__len__, "first reading")
+                await until(made.seen.readings.__len__, "first reading", 30)
             return made
 
         yield begin
