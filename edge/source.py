@@ -23,7 +23,7 @@ from edge.poll import PollGroup, most_urgent
 from edge.tags import Tag
 from edge.told import Counters, Decided, LinkChange, Tell, WriteJob, Written
 from schemas.errors import ConnectorError, TagError
-from schemas.messages import Quality, Reading, Sample
+from schemas.messages import Decision, Proof, Quality, Reading, Sample
 
 log = logging.getLogger(__name__)
 BACKOFF_FIRST_S, BACKOFF_MOST_S = 0.1, 2.0
@@ -68,7 +68,9 @@ class SourceLink:
         self._bad_ns = 0
         self._counters_ns = 0
         self._good_ns: dict[str, int] = dict.fromkeys(tags, self.progress_ns)
-        self._links = self._losses = self._decisions_lost = self._writes_done = self._writes_failed = 0
+        self._links = self._losses = self._writes_done = self._writes_failed = 0
+        self._decisions_lost = self._decisions_expired = 0
+        self._took_ns = 0  # the last decision, from taken to acknowledged
         self._thread = threading.Thread(target=self._run, name=f"source-{name}", daemon=True)
 
     # -- called from the loop -----------------------------------------------------------------------------------------
@@ -130,8 +132,7 @@ class SourceLink:
         except queue.Empty:
             pass
         while len(self._decisions) > DECISIONS_KEPT:
-            self._decisions.popleft()
-            self._decisions_lost += 1
+            self._decisions_lost += self._decisions.popleft().decision.proof is Proof.PART
         while len(self._writes) > WRITES_KEPT:
             self._tell(Written(self._writes.popleft(), problem=f"over {WRITES_KEPT} writes wait; try again later"))
 
@@ -139,12 +140,29 @@ class SourceLink:
         """Carry out decisions, then timers, then one write at a time."""
         while True:
             while self._decisions:
-                self._outputs.decide(connector, self._decisions.popleft())
+                self._decide(connector, self._decisions.popleft())
             self._outputs.tick(connector)
             if not self._writes:
                 return
             self._write(connector, self._writes.popleft())
             self._receive(0)
+
+    def _decide(self, connector: Connector, decided: Decided) -> None:
+        """Carry out one decision, or leave it if it can't be in time and one that may be waits behind it.
+
+        Without a verdict the PLC rejects the part by itself: writing the fail-safe for each of a backlog would make
+        every later decision late as well.
+        """
+        self.progress_ns = now_ns = time.monotonic_ns()
+        decision = decided.decision
+        is_part = decision.proof is Proof.PART
+        too_late = now_ns + self._took_ns > decision.deadline_ns
+        if too_late and any(_follows(other.decision, decision) for other in self._decisions):
+            self._decisions_expired += is_part
+            return
+        self._outputs.decide(connector, decided)
+        if is_part:
+            self._took_ns = time.monotonic_ns() - now_ns
 
     def _write(self, connector: Connector, job: WriteJob) -> None:
         """Write and read back."""
@@ -225,7 +243,7 @@ class SourceLink:
             self._connect()
 
     def _give_up_waiting(self, reason: str) -> None:
-        self._decisions_lost += sum(one.decision.part_id is not None for one in self._decisions)
+        self._decisions_lost += sum(one.decision.proof is Proof.PART for one in self._decisions)
         self._decisions.clear()
         while self._writes:
             self._writes_failed += 1
@@ -288,9 +306,14 @@ class SourceLink:
         values: dict[str, float] = {
             "links": self._links, "losses": self._losses, "scans": sum(group.scans for group in self._groups),
             "late_scans": sum(group.late_scans for group in self._groups), "decisions_lost": self._decisions_lost,
-            "decisions_repeated": self._outputs.repeats, "writes": self._writes_done,
-            "writes_failed": self._writes_failed, **asdict(self._outputs.counts),
+            "decisions_expired": self._decisions_expired, "decisions_repeated": self._outputs.repeats,
+            "writes": self._writes_done, "writes_failed": self._writes_failed, **asdict(self._outputs.counts),
         }  # fmt: skip
         for group in self._groups:
             values[f"{group.name}_scan_ms_max"], values[f"{group.name}_jitter_ms_max"] = group.take_maxima()
         self._tell(Counters(values))
+
+
+def _follows(later: Decision, decision: Decision) -> bool:
+    """Return whether a decision replaces another one's place at the PLC."""
+    return later.proof is Proof.PART and later.pipeline == decision.pipeline
