@@ -148,10 +148,10 @@ class Picture:
         if not state:
             return f"{self.tally.outputs} outputs, {self.tally.failsafe} of them fail-safe"
         rejected, missed = number(state, "correct_rejects"), number(state, "missed_rejects")
-        wrong, undecided = number(state, "false_rejects"), number(state, "undecided")
+        wrong, failsafe, undecided = (number(state, name) for name in ("false_rejects", "failsafe", "undecided"))
         return (
             f"{number(state, 'parts')} parts: {rejected} rejected rightly, {missed} missed, {wrong} wrongly,"
-            f" {undecided} undecided (rejected by the PLC)"
+            f" {failsafe} by fail-safe, {undecided} undecided (rejected by the PLC)"
         )
 
     def _upstream(self) -> str:

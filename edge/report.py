@@ -21,7 +21,9 @@ from schemas.topics import DAY_S
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured from ready on. p50 and p99: trigger to published result, of the pipelines that have outputs.
 
-    `actuated_*`: trigger to the output that the PLC acknowledged. `parts` and rejects are the plant's, since its start.
+    `actuated_*`: trigger to the output that the PLC acknowledged. `parts` and what became of them are the plant's since
+    its start: `failsafe_parts` got the fail-safe of a device that was not armed (when it starts, say), `undecided` were
+    rejected by the PLC without a word of the device; the rejects and misses are the device's verdicts.
     `upstream_bytes_per_day` extrapolates this run, its handshakes included. None: not measured.
     """
 
@@ -42,6 +44,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     missed_rejects: int
     false_rejects: int
     undecided: int
+    failsafe_parts: int
     opcua_url: str
     mqtt_url: str
     dashboard_url: str
@@ -68,6 +71,7 @@ def make_report(ground: Ground, supervisor: Supervisor, tally: Tally, timeline: 
         failsafe_outputs=tally.failsafe, parts=number(plant, "parts"),
         correct_rejects=number(plant, "correct_rejects"), missed_rejects=number(plant, "missed_rejects"),
         false_rejects=number(plant, "false_rejects"), undecided=number(plant, "undecided"),
+        failsafe_parts=number(plant, "failsafe"),
         opcua_url=urls["OPC UA"], mqtt_url=urls["MQTT"], dashboard_url=urls.get("dashboard", ""),
         upstream_bytes=upstream,
         upstream_bytes_per_day=None if upstream is None else round(upstream / max(tally.lived_s, 1.0) * DAY_S),

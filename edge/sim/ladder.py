@@ -2,18 +2,27 @@
 
 `docs/how-to` shows the same program in ladder and SCL. Times are seconds of one monotonic clock, given by the caller.
 What the edge device can't do is done here: with no verdict in time, or a silent edge, a part is rejected by the PLC
-itself and counted as undecided.
+itself. What was written while the edge was not armed is its fail-safe, and no verdict about the part.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from enum import StrEnum
 
 WATCHDOG_S = 0.5  # the edge's heartbeat must advance this often
 REARM_AFTER_S = 0.5  # the heartbeat has to advance for so long before the operator's reset is given
 REARM_PULSE_S = 1.0
 SHIFT_REGISTER = 512  # parts between camera and ejector, at most
+
+
+class DecidedBy(StrEnum):
+    """Who settled what happens to a part."""
+
+    VERDICT = "verdict"  # an armed edge wrote one in time
+    FAILSAFE = "failsafe"  # the edge wrote in time, but was not armed
+    PLC = "plc"  # nobody wrote in time, or the watchdog had tripped: rejected
 
 
 @dataclass
@@ -38,7 +47,7 @@ class Ladder:
         self.armed = False
         self.watchdog_tripped = True
         self.manual_rearm = manual_rearm
-        self._verdicts: OrderedDict[int, bool] = OrderedDict()
+        self._verdicts: OrderedDict[int, tuple[bool, DecidedBy]] = OrderedDict()
         self._newest_part = 0
         self._gone_part = 0
         self._beat_s = now_s - WATCHDOG_S
@@ -55,7 +64,7 @@ class Ladder:
         elif part_id > self._newest_part:
             self.counters.stray_writes += 1
         else:
-            self._verdicts[part_id] = self.reject
+            self._verdicts[part_id] = self.reject, DecidedBy.VERDICT if self.armed else DecidedBy.FAILSAFE
             if len(self._verdicts) > SHIFT_REGISTER:
                 self._verdicts.popitem(last=False)
 
@@ -84,14 +93,14 @@ class Ladder:
         """A part is at the camera."""
         self._newest_part = part_id
 
-    def leave(self, part_id: int, now_s: float) -> tuple[bool, bool]:
-        """A part is at the ejector: return (rejected, decided)."""
+    def leave(self, part_id: int, now_s: float) -> tuple[bool, DecidedBy]:
+        """A part is at the ejector: return whether it is rejected, and who settled that."""
         self.scan(now_s)
         self._gone_part = part_id
         verdict = self._verdicts.pop(part_id, None)
         if verdict is None or self.watchdog_tripped:
-            return True, False
-        return verdict, True
+            return True, DecidedBy.PLC
+        return verdict
 
     def press_reset(self, now_s: float) -> None:
         """The operator's reset button."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge.sim.controller import LineState
-from edge.sim.ladder import Ladder
+from edge.sim.ladder import DecidedBy, Ladder
 from edge.sim.parts import PartStream
 from edge.sim.signals import Fault, FaultKind, line_signals
 
@@ -21,7 +21,11 @@ _MAX_BEHIND_S = 1.0
 
 @dataclass
 class Tally:
-    """What became of the parts. An undecided part was rejected by the PLC itself."""
+    """What became of the parts. An undecided part was rejected by the PLC itself.
+
+    `failsafe_*`: got the fail-safe of an edge that was not armed, which says nothing about the part. The four others
+    are the edge's own verdicts, of which a late one is a reject, too.
+    """
 
     parts: int = 0
     correct_rejects: int = 0
@@ -30,13 +34,18 @@ class Tally:
     correct_passes: int = 0
     undecided_good: int = 0
     undecided_bad: int = 0
+    failsafe_good: int = 0
+    failsafe_bad: int = 0
     stalls: int = 0
 
-    def count(self, good: bool, rejected: bool, decided: bool) -> None:
+    def count(self, good: bool, rejected: bool, by: DecidedBy) -> None:
         """Count one part at the ejector."""
-        if not decided:
+        if by is DecidedBy.PLC:
             self.undecided_good += good
             self.undecided_bad += not good
+        elif by is DecidedBy.FAILSAFE:
+            self.failsafe_good += good
+            self.failsafe_bad += not good
         elif good:
             self.correct_passes += not rejected
             self.false_rejects += rejected
@@ -112,9 +121,9 @@ class Line:
         self._shoot(self._part_id, time.monotonic_ns())
 
     def _eject(self, part_id: int, now_s: float) -> None:
-        rejected, decided = self._ladder.leave(part_id, now_s)
+        rejected, by = self._ladder.leave(part_id, now_s)
         self.tally.parts += 1
-        self.tally.count(self._stream.part(part_id).defect is None, rejected, decided)
+        self.tally.count(self._stream.part(part_id).defect is None, rejected, by)
 
     async def _sense(self) -> None:
         began_s = time.monotonic()

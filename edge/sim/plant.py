@@ -130,6 +130,7 @@ class Plant:
             **tally,
             **counters,
             "undecided": self.line.tally.undecided_good + self.line.tally.undecided_bad,
+            "failsafe": self.line.tally.failsafe_good + self.line.tally.failsafe_bad,
             "armed": self.ladder.armed,
             "watchdog_tripped": self.ladder.watchdog_tripped,
             "reject": self.ladder.reject,

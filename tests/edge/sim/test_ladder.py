@@ -1,18 +1,41 @@
 """The simulated PLC's program: what it does when the edge device does nothing, does it late, or too much."""
 
-from edge.sim.ladder import SHIFT_REGISTER, WATCHDOG_S, Ladder
+from edge.sim.ladder import SHIFT_REGISTER, WATCHDOG_S, DecidedBy, Ladder
+from edge.sim.line import Tally
 
 
 def alive(now_s: float = 1.0) -> Ladder:
     ladder = Ladder(0.0)
     ladder.write_heartbeat(1, now_s)
+    ladder.write_armed(True, now_s)
     return ladder
 
 
 def test_without_any_verdict_a_part_is_rejected_undecided() -> None:
     ladder = alive()
     ladder.enter(1)
-    assert ladder.leave(1, 1.1) == (True, False)
+    assert ladder.leave(1, 1.1) == (True, DecidedBy.PLC)
+
+
+def test_what_is_written_while_not_armed_is_the_fail_safe_and_no_verdict() -> None:
+    ladder = alive()
+    ladder.write_armed(False, 1.0)
+    ladder.enter(1)
+    ladder.write_part_id(1)
+    ladder.write_armed(True, 1.05)
+    assert ladder.leave(1, 1.1) == (True, DecidedBy.FAILSAFE)
+
+
+def test_every_part_is_counted_once() -> None:
+    tally = Tally()
+    fates = [(good, rejected, by) for good in (True, False) for rejected in (True, False) for by in DecidedBy]
+    for good, rejected, by in fates:
+        tally.parts += 1
+        tally.count(good, rejected, by)
+    verdicts = tally.correct_rejects + tally.missed_rejects + tally.false_rejects + tally.correct_passes
+    others = tally.undecided_good + tally.undecided_bad + tally.failsafe_good + tally.failsafe_bad
+    assert (verdicts, others, verdicts + others) == (4, 8, tally.parts)
+    assert tally.false_rejects == 1, "the fail-safe is no wrong verdict"
 
 
 def test_the_coil_is_latched_for_the_part_that_is_written() -> None:
@@ -24,7 +47,11 @@ def test_the_coil_is_latched_for_the_part_that_is_written() -> None:
     ladder.reject = True
     ladder.write_part_id(3)
     ladder.reject = False
-    assert [ladder.leave(part_id, 1.1) for part_id in (1, 2, 3)] == [(True, False), (False, True), (True, True)]
+    assert [ladder.leave(part_id, 1.1) for part_id in (1, 2, 3)] == [
+        (True, DecidedBy.PLC),
+        (False, DecidedBy.VERDICT),
+        (True, DecidedBy.VERDICT),
+    ]
 
 
 def test_a_verdict_for_a_part_that_has_passed_is_late_and_one_for_no_part_is_stray() -> None:
@@ -41,7 +68,7 @@ def test_a_silent_edge_trips_the_watchdog_once_and_its_verdicts_no_longer_count(
     ladder.enter(1)
     ladder.reject = False
     ladder.write_part_id(1)
-    assert ladder.leave(1, 1.0 + WATCHDOG_S + 0.01) == (True, False)
+    assert ladder.leave(1, 1.0 + WATCHDOG_S + 0.01) == (True, DecidedBy.PLC)
     ladder.scan(9.0)
     assert ladder.watchdog_tripped and ladder.counters.watchdog_trips == 1
 
