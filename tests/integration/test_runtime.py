@@ -1,7 +1,6 @@
 """The runtime as a process of its own, behind a real broker."""
 
 import asyncio
-import shutil
 import time
 from contextlib import asynccontextmanager
 
@@ -95,10 +94,18 @@ class Line:
         )  # fmt: skip
         self.plc.say(READING, reading, source="plant")
 
-    def desire(self, folder, version, digest=""):
-        self.agent.say(
-            SLOT_DESIRED, Slot(model="caps", version=version, digest=digest, folder=str(folder)), model="caps"
-        )
+    def desire(self, folder, digest=""):
+        """Play the agent: this version of this model, which the folder is named for."""
+        model = folder.parent.name
+        slot = Slot(model=model, version=folder.name, digest=digest, folder=str(folder))
+        self.agent.say(SLOT_DESIRED, slot, model=model)
+
+    async def started(self, device, folder):
+        """Start the runtime with one model, and wait until it serves."""
+        self.desire(folder)
+        child = device.start("runtime@safety")
+        await self.serving(folder.parent.name, folder.name)
+        return child
 
     async def result(self, seq):
         return await self.results.until(lambda result: result.source_seq == seq)
@@ -145,10 +152,8 @@ async def test_a_frame_becomes_a_decision_and_a_result(device):
 
 
 async def test_an_idle_line_is_proved_within_its_lease(device):
-    write_classifier(device.home / "models")
     async with line(device) as seen:
-        device.start("runtime@safety")
-        await seen.serving()
+        await seen.started(device, write_classifier(device.home / "models"))
         await seen.decisions.count(6)
         proofs = seen.decisions.all[:6]
         assert {decision.proof for decision in proofs} == {Proof.SELFTEST}
@@ -170,18 +175,15 @@ async def test_without_a_model_it_says_so_and_every_part_is_unknown(device):
         assert (await seen.result(1)).outcome == "dropped"
         assert not [d for d in seen.decisions.all if d.proof is Proof.SELFTEST]
         assert child.poll() is None
-        folder = write_classifier(device.home / "models")
-        seen.desire(folder, "1")
+        seen.desire(write_classifier(device.home / "models"))
         await seen.serving()
         seen.shoot(2)
         assert (await seen.decided(2)).verdict is Verdict.OK
 
 
 async def test_malformed_input_is_counted_and_changes_nothing(device):
-    write_classifier(device.home / "models")
     async with line(device) as seen:
-        device.start("runtime@safety")
-        await seen.serving()
+        await seen.started(device, write_classifier(device.home / "models"))
         good = encode(FRAME, seen.part(1))
         foreign = good.replace(b"frame/1", b"frame/9")
         assert foreign != good
@@ -197,46 +199,42 @@ async def test_malformed_input_is_counted_and_changes_nothing(device):
         assert len(seen.results.all) == 1
 
 
-@pytest.mark.parametrize("harm", ["cut", "other digest", "other answers"])
-async def test_a_bad_model_is_rejected_and_the_old_one_goes_on(device, harm):
+def harmed(models, version, harm):
+    """A version that must not serve; returns its folder and the digest that is asked for."""
+    folder = write_classifier(models, version=version)
+    if harm == "other digest":
+        return folder, "0" * 64
+    content = (folder / "model.onnx").read_bytes()[:200]
+    if harm == "other answers":
+        content = (write_classifier(models.parent / "elsewhere", inverted=True) / "model.onnx").read_bytes()
+    (folder / "model.onnx").write_bytes(content)
+    return seal(folder), ""
+
+
+async def test_a_bad_model_is_rejected_and_the_old_one_goes_on(device):
     models = device.home / "models"
-    write_classifier(models)
     async with line(device) as seen:
-        device.start("runtime@safety")
-        await seen.serving()
-        folder = write_classifier(models, version="2")
-        digest = ""
-        if harm == "cut":
-            (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes()[:200])
-            seal(folder)
-        elif harm == "other digest":
-            digest = "0" * 64
-        else:
-            other = write_classifier(device.home / "elsewhere", inverted=True)
-            shutil.copy(other / "model.onnx", folder / "model.onnx")
-            seal(folder)
-        seen.desire(folder, "2", digest)
-        rejected = await seen.slots.until(lambda slot: slot.phase == "rejected")
-        assert rejected.version == "2"
-        assert len(rejected.reason) > 20
-        seen.shoot(1, 255)
-        assert (await seen.result(1)).version == "1"
-        assert (await seen.decided(1)).verdict is Verdict.NOK
+        await seen.started(device, write_classifier(models))
+        harms = {"2": "cut short", "3": "other digest", "4": "other answers"}
+        for version, harm in harms.items():
+            seen.desire(*harmed(models, version, harm))
+            rejected = await seen.slots.until(lambda s, v=version: (s.version, s.phase) == (v, "rejected"))
+            assert len(rejected.reason) > 20
+            seen.shoot(int(version), 255)
+            assert (await seen.result(int(version))).version == "1"
+            assert (await seen.decided(int(version))).verdict is Verdict.NOK
 
 
 async def test_a_swap_under_load_answers_every_frame_once(device):
     models = device.home / "models"
-    write_classifier(models)
     folder = write_classifier(models, version="2", inverted=True)
     async with line(device) as seen:
-        seen.desire(models / "caps" / "1", "1")
-        device.start("runtime@safety")
-        await seen.serving()
+        await seen.started(device, write_classifier(models))
         count = 300
         for seq in range(1, count + 1):
             seen.shoot(seq, 0)
             if seq == 100:
-                seen.desire(folder, "2")
+                seen.desire(folder)
             if seq % 2 == 0:
                 await asyncio.sleep(0.005)  # the load: 400 frames a second
         await seen.serving(version="2")
@@ -257,7 +255,6 @@ async def test_a_swap_under_load_answers_every_frame_once(device):
 
 async def feed_an_anomaly(seen):
     """A quiet stretch, an anomaly, a quiet stretch, and one Bad reading; returns the last seq."""
-    await seen.serving("drift")
     levels = [0.0] * LENGTH + [3.0] * LENGTH + [0.0] * LENGTH
     for seq, level in enumerate(levels, 1):
         seen.scan(seq, level, level)
@@ -269,9 +266,8 @@ async def feed_an_anomaly(seen):
 
 async def test_readings_become_windows_and_an_anomaly_is_one_event(device):
     device.add("device.toml", WATCH)
-    write_anomaly(device.home / "models")
     async with line(device) as seen:
-        device.start("runtime@safety")
+        await seen.started(device, write_anomaly(device.home / "models"))
         last = await feed_an_anomaly(seen)
         result = await seen.result(2 * LENGTH)
         assert (result.verdict, result.label, result.input) == (Verdict.NOK, "anomaly", "plant")
@@ -286,9 +282,8 @@ async def test_readings_become_windows_and_an_anomaly_is_one_event(device):
 @pytest.mark.slow
 async def test_an_insight_accounts_for_every_input_of_its_window(device):
     device.add("device.toml", WATCH)
-    write_anomaly(device.home / "models")
     async with line(device) as seen:
-        device.start("runtime@safety")
+        await seen.started(device, write_anomaly(device.home / "models"))
         last = await feed_an_anomaly(seen)
         insight = await seen.insights.until(lambda found: found.pipeline == "watch" and found.inputs > 0, 25)
         windows = last - LENGTH + 1
