@@ -177,7 +177,10 @@ def _add_bus_commands(add: Callable[[str, Run, str], argparse.ArgumentParser]) -
 
 def _add_sim(sim: argparse.ArgumentParser) -> None:
     actions = sim.add_subparsers(dest="action", required=True, metavar="ACTION")
-    plant = actions.add_parser("plant", help="run a plant; its options are those of python -m edge.sim.plant")
+    # a parser without options of its own hands all of them on, --help too
+    plant = actions.add_parser(
+        "plant", help="run a plant of your own; plant --help lists its options", add_help=False, prefix_chars="+"
+    )
     plant.add_argument("rest", nargs=argparse.REMAINDER, metavar="...")
     actions.add_parser("state", help="print what the running demo's plant counts")
     fault = actions.add_parser("fault", help="break a cable for some seconds")

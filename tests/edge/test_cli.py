@@ -17,6 +17,7 @@ import edge
 from bus.broker_config import PRODUCTION, device_config
 from edge import bus_commands, installation, printed
 from edge.doctor import Level, examine
+from edge.ports import PortChoice
 from edge.processes import PROCESSES
 from edge.settings import load_settings
 from schemas.errors import StartError
@@ -50,6 +51,13 @@ def test_help_is_quick_and_loads_nothing_large(tmp_path: Path) -> None:
     for large in ("pydantic", "msgspec", "numpy", "asyncio", "rich"):
         assert f"| {large}\n" not in answer.stderr.replace("|   ", "| ")
     assert spent_s < 0.15
+
+
+def test_a_plant_of_ones_own_takes_the_plants_options(tmp_path: Path) -> None:
+    answer = plantedge("sim", "plant", "--modbus-port", "many", work=tmp_path)
+    assert answer.returncode == 2
+    assert "--modbus-port: invalid int value: 'many'" in answer.stderr
+    assert "--parts-per-s" in plantedge("sim", "plant", "--help", work=tmp_path).stdout
 
 
 def test_an_unknown_command_is_refused_with_those_that_are(tmp_path: Path) -> None:
@@ -220,3 +228,19 @@ def test_any_message_is_readable_without_its_schema() -> None:
         "state": "idle"
     }
     assert bus_commands.readable(name + "raw/plc", b"\xc1 no message") == "<12 bytes: b'\\xc1 no message'>"
+
+
+def test_two_starts_do_not_choose_the_same_port(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    port = free_port()
+    first, second = PortChoice(tmp_path), PortChoice(tmp_path)
+    try:
+        assert first.choose(port) == port
+        assert second.choose(port) != port
+        first.release()
+        with socket.create_server(("127.0.0.1", port)):
+            assert first.choose(port) != port
+        second.release()
+        assert second.choose(port) == port
+    finally:
+        first.release()
+        second.release()
