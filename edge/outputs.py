@@ -236,7 +236,7 @@ def _tag_problems(pipeline: str, outputs: Outputs, tags: Mapping[str, Tag]) -> l
         ("armed", outputs.armed, ("bool",), True), ("rearm", outputs.rearm, ("bool",), False),
         ("heartbeat", outputs.heartbeat, tuple(INTEGERS), True),
     )  # fmt: skip
-    problems = []
+    problems: list[str] = []
     for key, name, types, written in wanted:
         where, tag = f"outputs.{pipeline}: {key} {name!r}", tags.get(name)
         if not name:

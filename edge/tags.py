@@ -10,17 +10,15 @@ engineering units; a value outside is refused. `string:N` is N characters.
 
 from __future__ import annotations
 
-import csv
-import difflib
 import math
 import re
-import tomllib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import cast
 
+from edge.tag_rows import Row, nearest, read_rows
 from schemas.errors import SettingsError, TagError
 from schemas.messages import Value
 
@@ -87,7 +85,7 @@ def load_tags(path: Path, groups: Collection[str], check_address: CheckAddress |
     problems: list[str] = []
     tags: dict[str, Tag] = {}
     try:
-        rows = list(_toml_rows(path, problems) if path.suffix == ".toml" else _csv_rows(path, problems))
+        rows = read_rows(path, KEYS, problems)
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError([f"{path}: the tag list can't be read ({error}); mend the path or the file"]) from error
     for line, row in rows:
@@ -155,79 +153,10 @@ def _call(check: CheckAddress, tag: Tag, found: list[str]) -> None:
         found.append(str(error))
 
 
-# -- rows of a file ---------------------------------------------------------------------------------------------------
-
-RawRow = Mapping[str, object]
-
-
-def _nearest(key: str, known: Collection[str]) -> str:
-    match = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"did you mean {match[0]}?" if match else f"known are {', '.join(known)}"
-
-
-def _csv_rows(path: Path, problems: list[str]) -> Iterator[tuple[int, RawRow]]:
-    header: list[str] | None = None
-    with path.open(encoding="utf-8-sig", newline="") as text:
-        reader = csv.reader(text)
-        for cells in reader:
-            line = reader.line_num
-            if not cells or cells[0].lstrip().startswith("#") or not any(cell.strip() for cell in cells):
-                continue
-            if header is None:
-                header = [cell.strip().lower() for cell in cells]
-                problems += [
-                    f"{path}:{line}: column {key!r} is not known; {_nearest(key, KEYS)}"
-                    for key in header
-                    if key not in KEYS
-                ]
-                continue
-            if len(cells) > len(header):
-                problems.append(
-                    f"{path}:{line}: {len(cells)} cells under {len(header)} columns; quote cells with commas"
-                )
-            yield (
-                line,
-                {key: cell.strip() for key, cell in zip(header, cells, strict=False) if cell.strip() and key in KEYS},
-            )
-
-
-def _toml_rows(path: Path, problems: list[str]) -> Iterator[tuple[int, RawRow]]:
-    text = path.read_text(encoding="utf-8")
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        problems.append(f"{path}:{_line_of_error(error)}: not TOML ({error})")
-        return
-    problems += [
-        f'{path}:1: table {key!r} is not known; tags stand in [tags."Name"]' for key in document if key != "tags"
-    ]
-    lines = text.splitlines()
-    tags = document.get("tags", {})
-    for name, keys in tags.items() if isinstance(tags, dict) else ():
-        line = _line_of_tag(lines, name)
-        if not isinstance(keys, dict):
-            problems.append(f'{path}:{line}: tags.{name} is not a table; write [tags."{name}"]')
-            continue
-        problems += [
-            f"{path}:{line}: {name}: key {key!r} is not known; {_nearest(key, KEYS)}" for key in keys if key not in KEYS
-        ]
-        yield line, {key: value for key, value in keys.items() if key in KEYS} | {"name": name}
-
-
-def _line_of_error(error: tomllib.TOMLDecodeError) -> int:
-    match = re.search(r"line (\d+)", str(error))
-    return int(match[1]) if match else 1
-
-
-def _line_of_tag(lines: list[str], name: str) -> int:
-    header = re.compile(rf"""^\s*(\[\s*tags\s*\.)?\s*["']?{re.escape(name)}["']?\s*(\]|=)""")
-    return next((number for number, line in enumerate(lines, 1) if header.match(line)), 1)
-
-
 class _Row:
     """One row on its way to a Tag; every problem goes to `found`."""
 
-    def __init__(self, row: RawRow, line: int, found: list[str]) -> None:
+    def __init__(self, row: Row, line: int, found: list[str]) -> None:
         self._row = row
         self._line = line
         self._found = found
@@ -273,14 +202,14 @@ class _Row:
 
     def _type(self, kind: str) -> str:
         if kind and kind not in TYPES and not _STRING.match(kind):
-            self._found.append(f"type {kind!r} is not known; {_nearest(kind, (*TYPES, 'string:16'))}")
+            self._found.append(f"type {kind!r} is not known; {nearest(kind, (*TYPES, 'string:16'))}")
         return kind
 
     def _choice(self, key: str, value: str, allowed: tuple[str, ...]) -> str:
         if value in allowed:
             return value
         said = f"{key} {value!r} is not known" if value else f"{key} is missing"
-        self._found.append(f"{said}; {_nearest(value, allowed)}")
+        self._found.append(f"{said}; {nearest(value, allowed)}")
         return allowed[0]
 
     def _number(self, key: str) -> float | None:

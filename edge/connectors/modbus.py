@@ -93,7 +93,8 @@ class ModbusConnector:
         requests = self._plans.get(key)
         if requests is None:
             requests = self._plans[key] = self._plan(tags)
-        waiting, answered = requests[::-1], []
+        waiting = requests[::-1]
+        answered: list[Request] = []
         while waiting:
             request = waiting.pop()
             answer = self._fetch(request)

@@ -12,6 +12,7 @@ import json
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from schemas.errors import StartError
 
@@ -31,13 +32,13 @@ def ask(path: Path, request: dict[str, object], timeout_s: float = 3.0) -> State
             link.connect(str(path))
             link.sendall(json.dumps(request).encode() + b"\n")
             with link.makefile("rb") as lines:
-                answer = json.loads(lines.readline(_MAX_LINE) or b"{}")
+                answer = _object(lines.readline(_MAX_LINE))
     except (OSError, ValueError) as error:
         raise StartError(
             f"{path}: no simulated plant answers ({error}); start one with `plantedge sim plant`"
         ) from error
-    if not isinstance(answer, dict) or "error" in answer or not answer:
-        raise StartError(f"the simulated plant refused {request.get('do')}: {answer.get('error', 'no answer')}")
+    if "error" in answer:
+        raise StartError(f"the simulated plant refused {request.get('do')}: {answer['error']}")
     return answer
 
 
@@ -90,11 +91,16 @@ def _make_room(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+def _object(line: bytes) -> State:
+    """Return one line of JSON, which has to be an object; raises ValueError."""
+    found = json.loads(line)
+    if not isinstance(found, dict):
+        raise ValueError("requests and answers are one JSON object on one line")
+    return cast(State, found)
+
+
 def _answered(line: bytes, answer: Callable[[dict[str, object]], State]) -> State:
     try:
-        request = json.loads(line)
-        if not isinstance(request, dict):
-            raise ValueError("a request is one JSON object on one line")
-        return answer(request)
+        return answer(_object(line))
     except ValueError as error:
         return {"error": str(error)}
