@@ -102,7 +102,7 @@ async def test_a_child_that_cannot_use_its_settings_is_not_started_at_full_speed
     supervisor.apply([Command(name="c", argv=program("import sys; sys.exit(78)"))])
     assert await supervisor.until(lambda: supervisor.children["c"].phase is Phase.BACKOFF, 5)
     assert supervisor.children["c"].reason == "its settings can't be used"
-    assert not await supervisor.until(lambda: supervisor.children["c"].restarts > 1, 1.0)
+    assert not await supervisor.until(lambda: supervisor.children["c"].restarts > 1, 0.5)
 
 
 async def test_a_program_that_is_not_there_is_told(supervisor: Supervisor) -> None:
@@ -128,14 +128,14 @@ async def test_a_hung_child_is_killed_and_started_again(supervisor: Supervisor, 
 if not os.path.exists({str(flag)!r}):
     open({str(flag)!r}, "w"); {deaf}time.sleep(60)
 while True: say('WATCHDOG=1'); time.sleep(0.05)"""
-    supervisor.apply([Command(name="c", argv=program(NOTIFY + hang), watchdog_s=0.5)])
+    supervisor.apply([Command(name="c", argv=program(NOTIFY + hang), watchdog_s=0.3)])
     assert await supervisor.until(lambda: supervisor.children["c"].restarts == 1 and supervisor.ready(), 10)
-    assert supervisor.children["c"].reason == "hung: silent for 0.5 s"
-    assert not await supervisor.until(lambda: supervisor.children["c"].restarts > 1, 1.0)
+    assert supervisor.children["c"].reason == "hung: silent for 0.3 s"
+    assert not await supervisor.until(lambda: supervisor.children["c"].restarts > 1, 0.5)
 
 
 async def test_a_stopped_child_counts_as_hung(supervisor: Supervisor) -> None:
-    supervisor.apply([Command(name="c", argv=program(STEADY), watchdog_s=0.5)])
+    supervisor.apply([Command(name="c", argv=program(STEADY), watchdog_s=0.3)])
     assert await supervisor.until(supervisor.ready, 5)
     os.kill(supervisor.children["c"].pid, signal.SIGSTOP)
     assert await supervisor.until(lambda: supervisor.children["c"].restarts == 1 and supervisor.ready(), 10)
@@ -184,7 +184,7 @@ async def test_all_stop_within_five_seconds_though_one_is_deaf(tmp_path: Path) -
         supervisor.apply(
             [
                 Command(name="broker", argv=program(STEADY)),
-                Command(name="deaf", argv=program("import subprocess\n" + NOTIFY + deaf), after=("broker",)),
+                Command(name="deaf", argv=program("import subprocess\n" + NOTIFY + deaf), after=("broker",), stop_s=1),
                 *(Command(name=f"c{n}", argv=program(STEADY), after=("broker",)) for n in range(6)),
             ]
         )
