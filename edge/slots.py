@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -58,14 +57,15 @@ class Slots:
     async def run(self) -> None:
         """Load what is desired, one model after the other, until cancelled."""
         await self._process.read(SLOT_DESIRED, Slot, self._desired)
-        with ThreadPoolExecutor(1, "slots", _step_back) as thread:
-            await self._await_agent()
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                while self._wanted:
-                    model = next(iter(self._wanted))
-                    await self._load(self._wanted.pop(model), thread)
+        alone = asyncio.get_running_loop().call_later(AGENT_S, self._choose_alone)
+        try:
+            with ThreadPoolExecutor(1, "slots", _step_back) as thread:
+                while await self._wake.wait():
+                    self._wake.clear()
+                    while self._wanted:
+                        await self._load(self._wanted.pop(next(iter(self._wanted))), thread)
+        finally:
+            alone.cancel()
 
     def _desired(self, slot: Slot, _: Delivery) -> None:
         if slot.model in self._pipelines:
@@ -73,14 +73,8 @@ class Slots:
             self._wanted[slot.model] = slot  # the latest wins
             self._wake.set()
 
-    async def _await_agent(self) -> None:
-        """Wait for the agent's word on each model; for those it says nothing of, take the newest in the folder."""
-        until = time.monotonic() + AGENT_S
-        with contextlib.suppress(TimeoutError):
-            while len(self._heard) < len(self._pipelines):
-                async with asyncio.timeout(until - time.monotonic()):
-                    await self._wake.wait()
-                self._wake.clear()
+    def _choose_alone(self) -> None:
+        """Take the newest in the folder of each model that no agent has said anything of."""
         for model in self._pipelines.keys() - self._heard:
             self._wanted[model] = Slot(model=model, version="", digest="")
         self._wake.set()
