@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
 from bus.broker_ladder import find_broker
+from bus.mosquitto import free_port
 from edge.contract import CONTRACT_FILE, Contract, newest_version
 from edge.device_broker import CREDENTIALS, broker_command, broker_settings, write_accounts
 from edge.overlay import to_toml
 from edge.plan import BROKER, accounts, process_commands
-from edge.ports import choose, insist
+from edge.ports import insist, is_free
 from edge.process import serve
 from edge.processes import OPCUA, RUNTIME
 from edge.run_state import work_folder
@@ -137,7 +138,7 @@ def write_home(home: Path, given: Given) -> Settings:
     if given.broker:
         broker: dict[str, object] = {"host": given.broker[0], "port": given.broker[1]}
     else:
-        broker = broker_settings(home, choose(_MQTT_PORT))
+        broker = broker_settings(home, _MQTT_PORT if is_free(_MQTT_PORT) else free_port())
     (home / "tags.csv").write_text(tag_list(contracts), encoding="utf-8")
     first = (
         "# Made by `python -m edge.runtime --models-dir` from the contracts of the models; made anew at each start.\n"

@@ -9,19 +9,20 @@ import subprocess
 import sys
 import time
 import tomllib
+from contextlib import asynccontextmanager, contextmanager
 
 import numpy as np
 import pytest
 
 from bus import Address
 from bus.hot import HotBus
-from bus.mosquitto import free_port, probe
+from bus.mosquitto import BrokerProcess, find_broker, free_port, probe
 from edge.clock import boot_id
 from edge.settings import load_settings
 from edge.standalone import Given, read_models, write_home
 from schemas.errors import ContractError
 from schemas.messages import Frame, Verdict
-from schemas.topics import FRAME, RESULT
+from schemas.topics import FRAME, RESULT, Place
 from tests.device import ROOT, User
 from tests.edge.small_models import LENGTH, SHAPE, TAGS, write_anomaly, write_classifier
 
@@ -42,13 +43,26 @@ async def line_of(child, begins):
     raise AssertionError(f"it ended without a line {begins!r}")
 
 
+@contextmanager
+def standalone(folder, *arguments):
+    """The command, ended by SIGTERM: it must end well."""
+    child = start(folder, *arguments)
+    try:
+        yield child
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(15) == 0
+    finally:
+        child.kill()
+        child.wait(5)
+        child.stdout.close()
+
+
 @pytest.mark.slow
 async def test_models_of_a_folder_answer_frames_and_are_seen_in_opc_ua(tmp_path):
     write_classifier(tmp_path / "models")
     write_anomaly(tmp_path / "models")
     opcua = f"opc.tcp://127.0.0.1:{free_port()}"
-    child = start(tmp_path, "--models-dir", str(tmp_path / "models"), "--opc-ua-endpoint", opcua)
-    try:
+    with standalone(tmp_path, "--models-dir", str(tmp_path / "models"), "--opc-ua-endpoint", opcua) as child:
         assert "frame/caps" in await line_of(child, "model    caps")
         home = tmp_path / "work" / "standalone" / "device"
         settings = load_settings(home)
@@ -57,26 +71,38 @@ async def test_models_of_a_folder_answer_frames_and_are_seen_in_opc_ua(tmp_path)
         def address(user):
             return Address(port=settings.broker.port, username=user, password=passwords[user])
 
-        async with (
-            HotBus(address("camera-caps"), "camera-caps-test") as camera,
-            HotBus(address("historian"), "historian-test") as historian,
-        ):
-            results = await User(historian, settings.place).hear(RESULT)
-            shooting = asyncio.create_task(_shoot(User(camera, settings.place)))
-            result = await results.until(lambda result: result.outcome == "result")
-            assert (result.verdict, result.label) == (Verdict.NOK, "bad")
+        async with _answered(address("camera-caps"), address("historian"), settings.place):
             assert (await _in_opc_ua(opcua, "local/local/edge/Pipelines/caps/ResultId", tmp_path)).startswith("caps-1-")
-            shooting.cancel()
-    finally:
-        child.send_signal(signal.SIGTERM)
-        try:
-            assert child.wait(15) == 0
-        finally:
-            child.kill()
-            child.wait(5)
-            child.stdout.close()
     with pytest.raises(OSError, match="refused"):
         probe(Address(port=settings.broker.port))
+
+
+@pytest.mark.slow
+async def test_a_broker_that_is_there_is_used(tmp_path):
+    write_classifier(tmp_path / "models")
+    port = free_port()
+    address = Address(port=port)
+    with BrokerProcess(find_broker(tmp_path, allow_install=False)) as broker:
+        broker.start(f"listener {port} 127.0.0.1\nallow_anonymous true\n", tmp_path / "broker", address)
+        given = ("--broker", f"mqtt://127.0.0.1:{port}", "--opc-ua-endpoint", f"opc.tcp://127.0.0.1:{free_port()}")
+        with standalone(tmp_path, "--models-dir", str(tmp_path / "models"), *given) as child:
+            assert f":{port}" in await line_of(child, "broker")
+            async with _answered(address, address, Place("local", "local", "edge")):
+                pass
+
+
+@asynccontextmanager
+async def _answered(camera, historian, place):
+    """White pictures all the while, of which one at least was answered rightly."""
+    async with HotBus(camera, "camera-test") as shooter, HotBus(historian, "historian-test") as reader:
+        results = await User(reader, place).hear(RESULT)
+        shooting = asyncio.create_task(_shoot(User(shooter, place)))
+        try:
+            result = await results.until(lambda result: result.outcome == "result", within_s=20)
+            assert (result.verdict, result.label) == (Verdict.NOK, "bad")
+            yield
+        finally:
+            shooting.cancel()
 
 
 async def _shoot(camera):
