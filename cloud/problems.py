@@ -36,7 +36,7 @@ _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
     (RequestRefused, 400, "Certificate request refused"),
     (msgspec.DecodeError, 400, "The body can't be read"),
 )
-_TITLES = {404: ("Not found", "see docs/reference/rest.md for the addresses"), 405: ("Method not allowed", "")}
+_TITLES = {404: ("Not found", "the interface is under /api/v1; check the address"), 405: ("Method not allowed", "")}
 
 
 def answer(request: Request, error: Exception) -> Response:

@@ -78,6 +78,27 @@ class RunningFleet:
         bus = ControlBus(Address(host="localhost", port=self.address.port, tls=tls), node)
         return FleetDevice(node, await self.stack.enter_async_context(bus))
 
+    async def everybody(self) -> "Everybody":
+        """One connection that may speak for every node, so that a test can have thousands."""
+        with (self.home / "broker" / "acl").open("a") as acl:
+            acl.write("\nuser everybody\ntopic write fleet/v1/+/up/#\n")
+        self.broker.reload()
+        return Everybody((await self.device("everybody")).bus)
+
+
+@dataclass
+class Everybody:
+    bus: ControlBus
+
+    def say(self, node: str, message: Upstream) -> None:
+        row = ROW_OF[type(message)]
+        assert self.bus.publish(row.name(Place("x", "x", node)), encode(row, message), qos=1, retain=row.retain)
+
+    async def settled(self) -> None:
+        await self.bus.deliver(
+            UP_HEALTH.name(Place("x", "x", "everybody")), b""
+        )  # what was said before is acknowledged
+
 
 @dataclass
 class FleetDevice:

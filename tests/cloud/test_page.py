@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -104,7 +105,7 @@ async def test_the_filter_is_in_the_address_and_says_how_many_match(
     await page.go_back()
     await expect(page.locator("#filter")).to_have_value("press p99>1")
     await page.fill("#filter", "sit:berlin")
-    await expect(page.get_by_role("alert")).to_contain_text("did you mean site?")
+    await expect(page.locator("p[role=alert]")).to_contain_text("did you mean site?")
     await page.goto(f"{fleet.url}/")
     await page.get_by_role("link", name="Alarm").click()
     await expect(page.get_by_text("1 of 3 match")).to_be_visible()
@@ -177,3 +178,31 @@ async def test_a_password_logs_in_and_a_wrong_one_says_so(fleet: RunningFleet, b
     await page.get_by_label("Password").fill(password)
     await page.get_by_role("button", name="Log in").click()
     await expect(page.get_by_text("0 of 0 match")).to_be_visible()
+
+
+async def test_five_thousand_devices_stay_a_few_rows_of_the_document(
+    fleet: RunningFleet, browser: Browser, until: Until
+) -> None:
+    simulator = await fleet.everybody()
+    for at in range(5_000):
+        state = "alarm" if at % 100 == 0 else "ok"
+        simulator.say(f"press-{at:04}", health(site=f"site-{at % 9}", state=state))
+        if at % 250 == 0:
+            await simulator.settled()
+    await until(lambda: fleet.service.fleet.totals.devices == 5_000, 60)
+    page = await opened(browser, fleet, "/devices?sort=id")
+    await expect(page.get_by_text("5,000 of 5,000 match")).to_be_visible()
+    rows = page.locator(".row:not(.head)")
+    assert await rows.count() < 60
+    tops = await rows.evaluate_all("rows => rows.map((row) => row.getBoundingClientRect().top)")
+    assert {round(below - above) for above, below in pairwise(tops)} == {38}
+    await page.locator(".grid").focus()
+    await page.keyboard.press("End")
+    await expect(page.locator(".row.active")).to_contain_text("press-4999")
+    assert await rows.count() < 60
+    await page.fill("#filter", "state:alarm site:site-1")
+    await expect(page.get_by_text("6 of 5,000 match")).to_be_visible()
+    simulator.say("press-0001", health(2, site="site-1", state="alarm"))
+    await expect(page.get_by_text("7 of 5,000 match")).to_be_visible()
+    await page.goto(f"{fleet.url}/")
+    await expect(page.get_by_role("img", name="All devices by site: 4949 OK")).to_be_visible()

@@ -5,6 +5,8 @@ const whole = new Intl.NumberFormat("en");
 export const count = (value: number): string => whole.format(value);
 export const share = (value: number): string => `${Math.round(value * 100)} %`;
 export const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0);
+export const amount = (bytes: number): string =>
+  bytes < 1e9 ? `${megabytes(bytes)} MB` : `${(bytes / 1e9).toFixed(bytes < 1e10 ? 2 : 1)} GB`;
 
 export function ms(value: number | null): string {
   if (value === null) return NONE;

@@ -4,7 +4,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { DeviceRow } from "./api";
 import { COLUMNS } from "./columns";
 import { now, rows, tick } from "./live";
-import { change, deviceOf, go, order } from "./route";
+import { change, deviceOf, filter, go, order } from "./route";
 
 const ROW = 38;
 const HEAD = 40;
@@ -80,9 +80,14 @@ export function Grid({ nodes }: { nodes: readonly string[] }) {
   const [active, setActive] = useState(0);
   const [shown, setShown] = useState<string[]>(() => sorted(nodes, order.value));
   const by = order.value;
+  const query = filter.value;
   void tick.value;
 
   useLayoutEffect(() => setShown(sorted(nodes, by)), [nodes, by]);
+  useLayoutEffect(() => {
+    setActive(0);
+    if (box.current) box.current.scrollTop = 0;
+  }, [query, by]);
   useEffect(() => {
     const timer = setInterval(() => {
       const element = box.current;

@@ -5,7 +5,7 @@ import type { DeviceRow, DeviceState } from "./api";
 import { count } from "./format";
 import { members, rows, tick, totals } from "./live";
 import { deviceOf, go } from "./route";
-import { STATES, Shape, WORD } from "./state";
+import { CellShape, STATES, Shape, WORD } from "./state";
 
 const FEW = 48;
 const GAP = 2;
@@ -52,21 +52,38 @@ function layOut(width: number): Layout {
   return { size, height: y, cells, headings };
 }
 
-function draw(canvas: HTMLCanvasElement, layout: Layout, width: number): void {
+interface Painted {
+  readonly layout: Layout;
+  readonly states: Map<string, DeviceState>;
+}
+
+function paper(canvas: HTMLCanvasElement, layout: Layout, width: number): CanvasRenderingContext2D | null {
   const scale = devicePixelRatio || 1;
   canvas.width = width * scale;
   canvas.height = layout.height * scale;
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${layout.height}px`;
   const pen = canvas.getContext("2d");
-  if (!pen) return;
+  pen?.scale(scale, scale);
+  return pen;
+}
+
+// Draws the cells whose state is not the one that was drawn, which is none in most quarters of a second.
+function draw(canvas: HTMLCanvasElement, pen: CanvasRenderingContext2D, painted: Painted): void {
+  const { layout, states } = painted;
   const style = getComputedStyle(canvas);
   const colour = (name: string) => style.getPropertyValue(`--${name}`).trim();
+  if (states.size === 0) {
+    pen.font = `600 12px ${style.fontFamily}`;
+    pen.fillStyle = colour("muted");
+    for (const heading of layout.headings) pen.fillText(heading.text, 0, heading.y);
+  }
   const colours = Object.fromEntries(STATES.map((state) => [state, colour(state)])) as Record<DeviceState, string>;
-  pen.scale(scale, scale);
-  pen.font = `600 12px ${style.fontFamily}`;
-  pen.fillStyle = colour("muted");
-  for (const heading of layout.headings) pen.fillText(heading.text, 0, heading.y);
   for (const cell of layout.cells) {
     const state = rows.get(cell.node)?.state ?? "offline";
+    if (states.get(cell.node) === state) continue;
+    states.set(cell.node, state);
+    pen.clearRect(cell.x - 1, cell.y - 1, layout.size + GAP, layout.size + GAP);
     pen.fillStyle = pen.strokeStyle = colours[state];
     drawCell(pen, state, cell.x, cell.y, layout.size);
   }
@@ -79,10 +96,10 @@ function drawCell(pen: CanvasRenderingContext2D, state: DeviceState, x: number, 
     pen.lineWidth = 1.5;
     pen.strokeRect(x + 1.5, y + 1.5, size - 3, size - 3);
   } else if (state === "alarm") {
-    pen.moveTo(x + half, y - 1);
-    pen.lineTo(x + size + 1, y + half);
-    pen.lineTo(x + half, y + size + 1);
-    pen.lineTo(x - 1, y + half);
+    pen.moveTo(x + half, y - 0.5);
+    pen.lineTo(x + size + 0.5, y + half);
+    pen.lineTo(x + half, y + size + 0.5);
+    pen.lineTo(x - 0.5, y + half);
     pen.fill();
   } else if (state === "degraded") {
     pen.moveTo(x + half, y);
@@ -109,16 +126,18 @@ function Many() {
     let pending = 0;
     let laidOut = -1;
     let width = 0;
+    let pen: CanvasRenderingContext2D | null = null;
+    let painted: Painted | null = null;
     const paint = () => {
       pending = 0;
-      if (laidOut !== members.peek() || width !== box.clientWidth) {
+      if (!painted || laidOut !== members.peek() || width !== box.clientWidth) {
         laidOut = members.peek();
         width = box.clientWidth;
         layout.current = layOut(width);
-        element.style.height = `${layout.current.height}px`;
-        element.style.width = `${width}px`;
+        pen = paper(element, layout.current, width);
+        painted = { layout: layout.current, states: new Map() };
       }
-      if (layout.current) draw(element, layout.current, width);
+      if (pen) draw(element, pen, painted);
     };
     const soon = () => {
       pending ||= requestAnimationFrame(paint);
@@ -130,11 +149,15 @@ function Many() {
     const dark = matchMedia("(prefers-color-scheme: dark)");
     const resized = new ResizeObserver(soon);
     resized.observe(box);
-    dark.addEventListener("change", soon);
+    const anew = () => {
+      painted = null;
+      soon();
+    };
+    dark.addEventListener("change", anew);
     return () => {
       stop();
       resized.disconnect();
-      dark.removeEventListener("change", soon);
+      dark.removeEventListener("change", anew);
       cancelAnimationFrame(pending);
     };
   }, []);
@@ -209,7 +232,7 @@ export function Heatmap() {
       <ul class="legend">
         {STATES.map((state) => (
           <li key={state}>
-            <Shape state={state} /> {WORD[state]}
+            {rows.size <= FEW ? <Shape state={state} /> : <CellShape state={state} />} {WORD[state]}
           </li>
         ))}
       </ul>

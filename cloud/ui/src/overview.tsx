@@ -1,7 +1,7 @@
 // The fleet at a glance: states, availability, what leaves the sites, every device as a cell, what waits for a person.
 import { AlertList } from "./alerts";
 import type { Totals } from "./api";
-import { count, megabytes } from "./format";
+import { amount, count, megabytes } from "./format";
 import { Heatmap } from "./heatmap";
 import { alerts, availability, budgetBytes, totals } from "./live";
 import { devicesOf } from "./route";
@@ -79,7 +79,7 @@ function UpstreamCard({ of }: { of: Totals }) {
       </p>
       <Bar part={mean / budget} tone={over ? "alarm" : "ok"} label={`${megabytes(mean)} of ${budget / 1e6} MB`} />
       <p class="muted">
-        Mean of a device, of {budget / 1e6} MB a day. {megabytes(of.upstream_bytes)} MB in all; metadata only,{" "}
+        Mean of a device, of {budget / 1e6} MB a day. {amount(of.upstream_bytes)} in all; metadata only,{" "}
         {count(of.refused)} messages refused.
       </p>
     </section>

@@ -17,6 +17,21 @@ const PATHS: Readonly<Record<DeviceState, string>> = {
   offline: "M8 2a6 6 0 1 1 0 12A6 6 0 0 1 8 2Zm0 2.4a3.6 3.6 0 1 0 0 7.2 3.6 3.6 0 0 0 0-7.2Z",
 };
 
+// In a heat-map a cell is filled, so that thousands of them read as an area.
+const CELLS: Readonly<Record<DeviceState, string>> = {
+  ...PATHS,
+  ok: "M2 2h12v12H2Z",
+  offline: "M1.5 1.5h13v13h-13Zm2 2v9h9v-9Z",
+};
+
+export function CellShape({ state }: { state: DeviceState }) {
+  return (
+    <svg class={`shape cell ${state}`} viewBox="0 0 16 16" aria-hidden="true">
+      <path d={CELLS[state]} fill-rule="evenodd" />
+    </svg>
+  );
+}
+
 export function Shape({ state }: { state: DeviceState }) {
   return (
     <svg class={`shape ${state}`} viewBox="0 0 16 16" aria-hidden="true">
