@@ -9,7 +9,7 @@ from pathlib import Path
 
 import edge
 from edge.child import Command
-from edge.ports import choose
+from edge.ports import PortChoice
 from edge.sim.control import read_state
 from edge.socket_path import socket_path
 from edge.spawn import python
@@ -42,9 +42,9 @@ def copy_demo(home: Path) -> Path:
     return home
 
 
-def choose_ports() -> DemoPorts:
+def choose_ports(ports: PortChoice) -> DemoPorts:
     """Return the usual ports where they are free, others where not."""
-    return DemoPorts(**{name: choose(port) for name, port in _DEFAULTS.items()})
+    return DemoPorts(**{name: ports.choose(port) for name, port in _DEFAULTS.items()})
 
 
 def demo_overlay(ports: DemoPorts) -> dict[str, object]:

@@ -116,7 +116,7 @@ def _realtime() -> Verdict:
     thread.join()
     if allowed == [True]:
         return Verdict(Level.OK, "real time", "SCHED_FIFO is permitted for broker and safety lane")
-    remedy = "run by systemd (deploy/systemd), or give CAP_SYS_NICE; in a container: --cap-add SYS_NICE"
+    remedy = "run by systemd (deploy/systemd), or give CAP_SYS_NICE; in a container: --ulimit rtprio=50"
     return Verdict(
         Level.WARN, "real time", "SCHED_FIFO is not permitted: expect longer tails on a busy machine", remedy
     )

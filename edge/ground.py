@@ -13,7 +13,7 @@ from edge.influx_server import INFLUX, InfluxServer
 from edge.local_fleet import FLEET, LocalFleet
 from edge.overlay import write_overlay
 from edge.plan import accounts, process_commands
-from edge.ports import choose, insist
+from edge.ports import PortChoice, insist
 from edge.settings import Settings
 from edge.settings_files import DEVICE_FILE, OVERLAY_FILE, merged, read_settings
 from edge.timeline import Say
@@ -74,7 +74,7 @@ class Ground:
         return find_broker(self.work, say=say) if self.own_broker else None
 
 
-def lay(options: Options, work: Path, say: Say) -> Ground:
+def lay(options: Options, work: Path, ports: PortChoice, say: Say) -> Ground:
     """Read the settings, choose ports, and write the overlay.
 
     Raises:
@@ -85,11 +85,11 @@ def lay(options: Options, work: Path, say: Say) -> Ground:
     (home / OVERLAY_FILE).unlink(missing_ok=True)  # of an earlier run: its ports may be taken now
     settings = read_settings(home)
     _need_models(home, settings)
-    demo = None if options.home else choose_ports()
-    fleet = LocalFleet(work) if options.fleet and demo else None
+    demo = None if options.home else choose_ports(ports)
+    fleet = LocalFleet(work, ports) if options.fleet and demo else None
     influx = InfluxServer(work) if options.influx_local else None
     own_broker = not settings.broker.credentials
-    port = demo.broker if demo else _device_port(settings, own_broker)
+    port = demo.broker if demo else _device_port(settings, own_broker, ports)
     overlay: dict[str, object] = demo_overlay(demo) if demo else {}
     if own_broker:
         overlay = merged(overlay, {"broker": broker_settings(home, port)})
@@ -117,7 +117,7 @@ def again(ground: Ground) -> Ground:
     return replace(ground, settings=read_settings(ground.home))
 
 
-def _device_port(settings: Settings, own_broker: bool) -> int:
+def _device_port(settings: Settings, own_broker: bool, ports: PortChoice) -> int:
     """Return the broker's port: the one that a person wrote must be free, the default may move."""
     port = settings.broker.port
     if not own_broker:
@@ -127,7 +127,7 @@ def _device_port(settings: Settings, own_broker: bool) -> int:
     opcua = settings.opcua.endpoint.rpartition(":")[2].partition("/")[0]
     if opcua.isdigit():
         insist(int(opcua), f"the OPC UA server ({DEVICE_FILE}, opcua.endpoint)", "stop it, or write another one there")
-    return choose(port)
+    return ports.choose(port)
 
 
 def _need_models(home: Path, settings: Settings) -> None:

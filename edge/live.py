@@ -21,7 +21,6 @@ from edge.sim.control import send_fault
 from edge.supervisor import Supervisor
 from edge.tally import Percentiles, Tally
 from schemas.errors import StartError
-from schemas.topics import DAY_S
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -158,8 +157,8 @@ class Picture:
         sent = self.tally.upstream_bytes
         if sent is None:
             return "nothing upstream"
-        per_day = sent / max(self.tally.lived_s, 1.0) * DAY_S / 1e6
-        return f"{sent / 1e3:.1f} kB upstream ({per_day:.1f} MB a day at this rate)"
+        per_day = self.tally.upstream_bytes_per_day
+        return f"{sent / 1e3:.1f} kB upstream" + ("" if per_day is None else f" ({per_day / 1e6:.1f} MB a day so far)")
 
     def _rate(self) -> float:
         return sum(pipeline.rate_hz for pipeline in self.tally.pipelines.values())

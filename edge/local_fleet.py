@@ -14,7 +14,7 @@ import msgspec
 
 from edge import spawn
 from edge.child import Command
-from edge.ports import choose
+from edge.ports import PortChoice
 from edge.spawn import python
 from schemas.errors import StartError
 
@@ -51,10 +51,10 @@ class _Rows(msgspec.Struct, frozen=True):
 class LocalFleet:
     """The fleet service of one `plantedge up`: its folder, its ports, and what it knows of a device."""
 
-    def __init__(self, work: Path) -> None:
+    def __init__(self, work: Path, ports: PortChoice) -> None:
         """Choose ports: the usual ones where they are free."""
         self.folder = work / "fleet"
-        self.http_port, self.mqtt_port = choose(_HTTP), choose(_MQTT)
+        self.http_port, self.mqtt_port = ports.choose(_HTTP), ports.choose(_MQTT)
         self._work = work
         self._began_ms = time.time_ns() // 1_000_000
 

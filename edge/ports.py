@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import socket
+from pathlib import Path
+from typing import IO
 
 import psutil
 
 from bus.mosquitto import free_port
+from edge.socket_path import private_folder
 from schemas.errors import StartError
 
 
@@ -22,9 +26,37 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
     return True
 
 
-def choose(port: int) -> int:
-    """Return `port` if it is free, another one if not."""
-    return port if is_free(port) else free_port()
+class PortChoice:
+    """Chooses ports that are free and that no other `plantedge up` of this user has chosen.
+
+    A program binds its port seconds after it was chosen; a lock per port keeps two starts apart for that long.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """Choose nothing yet; the locks lie in `folder`."""
+        self._folder = folder or private_folder()
+        self._held: list[IO[bytes]] = []
+
+    def choose(self, port: int) -> int:
+        """Return `port` if it is free, another one if not."""
+        while not (is_free(port) and self._reserve(port)):
+            port = free_port()
+        return port
+
+    def release(self) -> None:
+        """Give all chosen ports back."""
+        while self._held:
+            self._held.pop().close()
+
+    def _reserve(self, port: int) -> bool:
+        lock = (self._folder / f"port-{port}.lock").open("wb")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            return False
+        self._held.append(lock)
+        return True
 
 
 def holder(port: int) -> str:

@@ -83,7 +83,7 @@ def _heard(ground: Ground) -> Callable[[], Awaitable[bool]]:
 
 
 class OpcUaProof:
-    """A client in a process of its own, which ends when it has read a result. It starts as slowly as the server does."""
+    """A client in a process of its own, started with the server; it ends when it has read a result."""
 
     def __init__(self, ground: Ground) -> None:
         """Ask for the pipeline whose results come first: one with outputs."""

@@ -15,7 +15,6 @@ from edge.supervisor import Supervisor
 from edge.tally import Tally
 from edge.timeline import Timeline
 from schemas.errors import StartError
-from schemas.topics import DAY_S
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +23,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     `actuated_*`: trigger to the output that the PLC acknowledged. `parts` and what became of them are the plant's since
     its start: `failsafe_parts` got the fail-safe of a device that was not armed (when it starts, say), `undecided` were
     rejected by the PLC without a word of the device; the rejects and misses are the device's verdicts.
-    `upstream_bytes_per_day` extrapolates this run, its handshakes included. None: not measured.
+    `upstream_bytes` counts the handshakes too, `upstream_bytes_per_day` extrapolates from ready on. None: not measured.
     """
 
     ready_s: float | None
@@ -62,7 +61,6 @@ def make_report(ground: Ground, supervisor: Supervisor, tally: Tally, timeline: 
     urls = urls_of(ground)
     children = supervisor.state().children
     plant = plant_state(ground)
-    upstream = tally.upstream_bytes
     total, actuated = tally.deciding(ground.settings.outputs), tally.actuated
     return Report(
         ready_s=timeline.stages.get("ready"), seconds=round(tally.seconds, 3), results=tally.results, late=tally.late,
@@ -73,8 +71,8 @@ def make_report(ground: Ground, supervisor: Supervisor, tally: Tally, timeline: 
         false_rejects=number(plant, "false_rejects"), undecided=number(plant, "undecided"),
         failsafe_parts=number(plant, "failsafe"),
         opcua_url=urls["OPC UA"], mqtt_url=urls["MQTT"], dashboard_url=urls.get("dashboard", ""),
-        upstream_bytes=upstream,
-        upstream_bytes_per_day=None if upstream is None else round(upstream / max(tally.lived_s, 1.0) * DAY_S),
+        upstream_bytes=tally.upstream_bytes,
+        upstream_bytes_per_day=tally.upstream_bytes_per_day,
         rss_mb={child.name: child.rss_mb for child in children},
         restarts={child.name: child.restarts for child in children},
         realtime={child.name: child.realtime for child in children if child.realtime is not None},

@@ -7,6 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from schemas.errors import StartError
+
 MOST_BYTES = 107
 
 
@@ -16,6 +18,17 @@ def socket_path(folder: Path, name: str) -> Path:
     if len(os.fsencode(path)) <= MOST_BYTES:
         return path
     short = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    return private_folder() / f"{short}-{name}"
+
+
+def private_folder() -> Path:
+    """Return a folder of this user's own below the system's temporary folder.
+
+    Raises:
+        StartError: somebody else has made it before us.
+    """
     private = Path(tempfile.gettempdir()) / f"plantedge-{os.getuid()}"
     private.mkdir(mode=0o700, exist_ok=True)
-    return private / f"{short}-{name}"
+    if private.is_symlink() or private.stat().st_uid != os.getuid():
+        raise StartError(f"{private} belongs to another user; remove it, or set TMPDIR to a folder of yours")
+    return private

@@ -18,11 +18,12 @@ from edge.plan import CLI
 from edge.process import broker_address
 from edge.settings import Settings
 from schemas.messages import Outcome, Output, Result, State, Status
-from schemas.topics import OUTPUT, RESULT, STATUS
+from schemas.topics import DAY_S, OUTPUT, RESULT, STATUS
 
 _STEP = math.log(1.01)  # buckets of 1 %: a percentile is right within half of that
 _REMEMBERED = 10_000
 RATE_S = 5.0
+UPSTREAM_RATE_S = 10.0  # health leaves this often
 
 
 class Percentiles:
@@ -88,8 +89,8 @@ class Tally:
         self.before: dict[str, int] = {}
         self.states: dict[str, Status] = {}
         self._settings = settings
-        self._began = self._counted_from = time.monotonic()
-        self._gaps_before = 0
+        self._counted_from = time.monotonic()
+        self._gaps_before = self._upstream_before = 0
         self._upstream_first: float | None = None
         self._recent: deque[str] = deque(maxlen=_REMEMBERED)
         self._known: set[str] = set()
@@ -104,6 +105,7 @@ class Tally:
         self.actuated = Percentiles()
         self.outputs = self.failsafe = 0
         self._gaps_before = self._results.stats.gaps
+        self._upstream_before = self.upstream_bytes or 0
         self._counted_from = time.monotonic()
 
     @property
@@ -112,15 +114,18 @@ class Tally:
         return time.monotonic() - self._counted_from
 
     @property
-    def lived_s(self) -> float:
-        """For how long it exists."""
-        return time.monotonic() - self._began
-
-    @property
     def upstream_bytes(self) -> int | None:
         """Bytes on the wire to the fleet since the uplink first told; None before it did."""
         now = self.counter("uplink", "upstream_bytes_today")
         return None if now is None or self._upstream_first is None else max(0, int(now - self._upstream_first))
+
+    @property
+    def upstream_bytes_per_day(self) -> int | None:
+        """The same over a day at the rate since counting began anew; None before it can be said."""
+        total = self.upstream_bytes
+        if total is None or self.seconds < UPSTREAM_RATE_S:
+            return None
+        return round((total - self._upstream_before) / self.seconds * DAY_S)
 
     def deciding(self, pipelines: Iterable[str]) -> Percentiles:
         """Return the latencies of these pipelines together; of all if none is named."""

@@ -22,6 +22,7 @@ from edge.ground import Ground, Options, again, lay
 from edge.live import View
 from edge.local_fleet import FLEET
 from edge.plan import BROKER, accounts
+from edge.ports import PortChoice
 from edge.process import EXIT_SETTINGS
 from edge.race import first_of
 from edge.readiness import Proof, proofs, prove
@@ -53,6 +54,7 @@ class Run:
         self.supervisor = Supervisor(work, options.home)
         self.ground: Ground
         self.tally: Tally
+        self._ports = PortChoice()
         self._program: BrokerProgram | None = None
         self._outside: list[Command] = []
         self._enrolled = True
@@ -71,10 +73,11 @@ class Run:
                 await first_of(self._life(), self._stopped())
             finally:
                 self.timeline.write(self.work)
+                self._ports.release()
             self.view.say("stopping")
 
     async def _life(self) -> None:
-        self.ground = lay(self.options, self.work, self.view.say)
+        self.ground = lay(self.options, self.work, self._ports, self.view.say)
         self.timeline.mark("settings", f"settings of {self.ground.home} read")
         await self._start()
         self.tally = Tally(self.ground.settings)
