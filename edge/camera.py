@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from bus.session import Backoff
+import numpy as np
+
+from bus.link import Backoff
 from edge.cameras import Picture, load_grabber
 from schemas.errors import ConnectorError, Oversized
-from schemas.messages import Frame, Phase, Severity, State
+from schemas.messages import Frame, Phase, Quality, Severity, State
 from schemas.topics import FRAME
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from edge.settings import Camera as CameraSettings
 
 IDLE_S: Final = 2.0
+LEAST_CONTRAST: Final = 4  # grey levels of a uint8 picture between its darkest and its brightest value
 
 
 class Camera:
@@ -55,6 +59,7 @@ class Camera:
             await asyncio.sleep(self._backoff.take())
 
     def _publish(self, picture: Picture) -> None:
+        picture = judged(picture)
         pixels = picture.pixels
         frame = Frame(
             stream=self._stream, part_id=picture.part_id, boot=self._process.boot, trigger_ns=picture.trigger_ns,
@@ -95,6 +100,19 @@ class Camera:
             await asyncio.sleep(IDLE_S / 2)
             if not self._faults and time.monotonic() - self._sent_s > IDLE_S:
                 self._process.report(State.IDLE, f"no picture for {IDLE_S:g} s")
+
+
+def judged(picture: Picture) -> Picture:
+    """Return a picture as Bad if it shows nothing: a covered lens, a light that is off, an overdriven sensor.
+
+    A classifier knows nothing of such pictures and may call them good with great confidence.
+    """
+    pixels = picture.pixels
+    if picture.quality is Quality.BAD or pixels.dtype != np.uint8:
+        return picture
+    if pixels.size and int(pixels.max()) - int(pixels.min()) >= LEAST_CONTRAST:
+        return picture
+    return replace(picture, quality=Quality.BAD, reason="no contrast: is the lens covered, or the light off?")
 
 
 async def main(process: Process) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge.cameras import camera_drivers, load_grabber
+from edge.camera import judged
+from edge.cameras import Picture, camera_drivers, load_grabber
 from edge.clock import boot_id
 from edge.settings import Camera
 from edge.sim.camera import Album, CameraServer, Shot, pack_shot
@@ -164,7 +165,9 @@ async def test_a_picture_over_the_limit_is_said_clearly_and_the_next_ones_pass(d
 def paint(folder, count=3):
     folder.mkdir()
     for shade in range(count):
-        image = Image.fromarray(np.full((20, 30, 3), shade * 40, np.uint8))
+        pixels = np.full((20, 30, 3), shade * 40 + 10, np.uint8)
+        pixels[:, :15] += 30
+        image = Image.fromarray(pixels)
         image.save(folder / f"part{shade}.{'png' if shade % 2 else 'jpg'}")
 
 
@@ -175,7 +178,7 @@ async def test_a_folder_of_images_loops_at_its_rate_and_counts_parts(device, wat
     first = [frame.part_id for frame in frames[:6]]
     assert first == list(range(first[0], first[0] + 6))
     assert {frame.shape for frame in frames} == {(12, 16, 3)}
-    shades = [round(int(np.frombuffer(frame.data, np.uint8).mean()) / 40) for frame in frames[:6]]
+    shades = [round((np.frombuffer(frame.data, np.uint8).mean() - 25) / 40) for frame in frames[:6]]
     assert shades == [(part - 1) % 3 for part in first]
     apart_ms = np.diff([frame.trigger_ns for frame in frames]) / 1e6
     assert np.median(apart_ms) == pytest.approx(20, rel=0.5)
@@ -213,6 +216,17 @@ async def test_a_folder_that_does_not_loop_ends(tmp_path):
     settings = Camera(driver="folder", address="images", options={"rate_hz": 500, "loop": False})
     async with load_grabber("folder").open_camera(settings, tmp_path) as pictures:
         assert [picture.part_id async for picture in pictures] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("level", [0, 128, 252])
+def test_a_picture_that_shows_nothing_is_bad(level):
+    """A black picture was an OK part with a probability of 1.0 to a model that had been trained on parts alone."""
+    blind = Picture(1, 0, np.full((64, 64, 3), level, np.uint8))
+    assert (judged(blind).quality, judged(blind).reason.partition(":")[0]) == (Quality.BAD, "no contrast")
+    blind.pixels[3, 3] += 3
+    assert judged(blind).quality is Quality.BAD
+    part = Picture(1, 0, PartStream(1).image(1))
+    assert judged(part) is part
 
 
 @pytest.mark.parametrize("driver", camera_drivers())
