@@ -91,6 +91,9 @@ async def test_the_plants_pictures_arrive_with_their_parts_and_triggers(device, 
     port = await plant_camera.listen("127.0.0.1", 0)
     start(device, "plant", f"127.0.0.1:{port}")
     await watched.state(State.IDLE)
+    async with asyncio.timeout(5):
+        while not plant_camera.grabbers:  # connected is not yet accepted
+            await asyncio.sleep(0.005)
     before_ns = time.monotonic_ns()
     plant_camera.shoot(7, before_ns - 5_000_000)
     frame = await watched.frames.until()
