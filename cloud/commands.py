@@ -73,8 +73,13 @@ class Commands:
         )  # fmt: skip
         encode(DOWN_CONFIG, _message(desired))  # too large: refused before anything is kept
         self._config[node] = self.unsaved_config[node] = desired
+        try:
+            await self._commit()
+        except Exception:  # it can't be kept, so it is not wanted: whoever asked is told so
+            self._config[node] = now
+            self.unsaved_config.pop(node, None)
+            raise
         self._fleet.note(node, "config", f"generation {desired.generation}: {', '.join(sections)}", by)
-        await self._commit()
         await self._send(node, desired)
         return self.config(node)
 
@@ -86,8 +91,13 @@ class Commands:
             expires_ms=expires_ms,
         )  # fmt: skip
         self._waiting[request.id] = self.unsaved_requests[request.id] = request
+        try:
+            await self._commit()
+        except Exception:  # the same
+            del self._waiting[request.id]
+            self.unsaved_requests.pop(request.id, None)
+            raise
         self._fleet.note(node, "request", verb + (f" {process}" if process else ""), by)
-        await self._commit()
         message = FleetRequest(id=request.id, verb=verb, process=process, expires_ns=expires_ms * 1_000_000)
         if self.bus is None or not self.bus.connected:
             return self._done(request, "failed", "the fleet's broker is away; nothing was sent")

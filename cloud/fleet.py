@@ -61,6 +61,7 @@ class Fleet:
     def load(self, devices: list[Device], availability: Availability) -> None:
         """Take over what the store held."""
         self.availability = availability
+        self.totals = Totals(refused=sum(device.refused for device in devices))
         for device in devices:
             self._take(device)
             for view in alerts_of(device):
@@ -213,7 +214,7 @@ class Fleet:
 
 def _newer(changed: OrderedDict[str, int], version: int) -> list[str]:
     """Return the keys that changed after `version`; the dict is in order of change."""
-    found = []
+    found: list[str] = []
     for key in reversed(changed):
         if changed[key] <= version:
             break

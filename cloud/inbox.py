@@ -39,6 +39,10 @@ class Inbox:
         acks, self._unsaved = self._unsaved, []
         return acks
 
+    def put_back(self, acks: list[Callable[[], None]]) -> None:
+        """Keep acknowledgements whose commit failed."""
+        self._unsaved[:0] = acks
+
     def _taker(self, row: Topic) -> Callable[[Message, Delivery], None]:
         def take(message: Message, delivery: Delivery) -> None:
             assert isinstance(message, Upstream)  # noqa: S101 - ROWS carry nothing else

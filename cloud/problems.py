@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -35,6 +36,7 @@ _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
     (Oversized, 413, "Too large"),
     (RequestRefused, 400, "Certificate request refused"),
     (msgspec.DecodeError, 400, "The body can't be read"),
+    (sqlite3.OperationalError, 507, "The store can't be written"),
 )
 _TITLES = {404: ("Not found", "the interface is under /api/v1; check the address"), 405: ("Method not allowed", "")}
 

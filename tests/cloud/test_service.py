@@ -1,5 +1,7 @@
 import asyncio
 import json
+import os
+import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,6 +13,7 @@ from bus import Delivery
 from bus.typed import Reader
 from cloud.accounts import Role
 from cloud.device import DeviceState
+from cloud.serve import keep_broker
 from cloud.stream import BEAT_S
 from schemas.messages import FleetConfig, FleetRequest, Phase
 from schemas.topics import DOWN_CONFIG, DOWN_REQUEST, UP_HEALTH
@@ -123,6 +126,45 @@ async def test_a_repeat_from_the_broker_changes_nothing(fleet: RunningFleet, unt
     await until(lambda: fleet.service.fleet.devices["press-7"].models)
     assert fleet.service.fleet.rows["press-7"].state is DeviceState.OK
     assert fleet.service.fleet.since(cursor).full is False
+
+
+async def test_a_broker_that_is_killed_is_started_again_and_nobody_is_called_offline_for_it(
+    make_fleet: MakeFleet, until: Until
+) -> None:
+    fleet = await make_fleet(stale_after_s=2)
+    device = await seen(fleet, "press-7", until)
+    keeping = asyncio.create_task(
+        keep_broker(fleet.broker, fleet.home, fleet.authority, fleet.address, fleet.address.host)
+    )
+    try:
+        os.kill(fleet.broker.pid, signal.SIGKILL)
+        await until(lambda: not fleet.service.fleet.hearing)
+        await until(lambda: fleet.service.fleet.hearing)
+        await device.tell(health(2, state="degraded"))
+        await until(lambda: fleet.service.fleet.rows["press-7"].state is DeviceState.DEGRADED)
+    finally:
+        keeping.cancel()
+    assert not [line for line in fleet.service.store.history("press-7") if "offline, was" in line.text]
+
+
+async def test_a_full_disk_loses_nothing_and_says_so_to_who_changes_something(
+    fleet: RunningFleet, until: Until
+) -> None:
+    device = await seen(fleet, "press-7", until)
+    store = fleet.service.store
+    await store.run(lambda: store._db.execute("PRAGMA max_page_count = 1"))  # it can grow no further
+    client = await fleet.client()
+    body = {"sections": {"mirror": {"text": "x" * 60_000}}}
+    answer = await client.post("/api/v1/devices/press-7/config", json=body)
+    assert (answer.status_code, fleet.service.commands.config("press-7").generation) == (507, 0)
+    await device.tell(alert("ab", Phase.NEW, 1))
+    await until(lambda: fleet.service.fleet.alerts())
+    await store.run(lambda: store._db.execute("PRAGMA max_page_count = 1000000"))
+    assert (await client.post("/api/v1/devices/press-7/config", json=body)).json()["generation"] == 1
+    await fleet.stop()
+    await fleet.start()
+    assert [view.key for view in fleet.service.fleet.alerts()] == ["ab"]
+    assert fleet.service.commands.config("press-7").generation == 1
 
 
 # --- down -----------------------------------------------------------------------------------------------------------
