@@ -21,7 +21,7 @@ from schemas.messages import Message
 from schemas.topics import Place, Topic
 
 ROOT = Path(__file__).resolve().parent.parent
-WAIT_S = 10.0
+WAIT_S = 20.0  # a machine under load takes seconds to start a process
 DEVICE = """
 [device]
 site = "s"
