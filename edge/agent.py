@@ -17,7 +17,7 @@ from bus import Delivery
 from bus.codec import encode
 from bus.typed import Publisher
 from edge.config_store import SECTIONS, ConfigRefused, ConfigStore, Values, merged
-from edge.contract import Contract
+from edge.contract import Contract, newest_version
 from edge.process import Process
 from edge.processes import PROCESSES
 from edge.slot_store import SlotStore
@@ -260,18 +260,6 @@ class Agent:
             self._process.bus.publish(
                 change.reply_to, encode(REPLY, reply), qos=REPLY.qos, correlation=change.correlation
             )
-
-
-def newest_version(folder: Path) -> str:
-    """Return the highest version of a model's folder; versions are compared number by number.
-
-    Raises:
-        ContractError: the folder holds no version.
-    """
-    versions = [path.name for path in folder.glob("[0-9]*") if (path / "model.toml").is_file()]
-    if not versions:
-        raise ContractError([f"{folder}: no <version>/model.toml in it"])
-    return max(versions, key=lambda name: [int(part) if part.isdigit() else 0 for part in name.split(".")])
 
 
 async def main(process: Process) -> None:
