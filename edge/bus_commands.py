@@ -10,7 +10,7 @@ import tomllib
 import uuid
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgpack  # type: ignore[import-untyped]  # it ships no types
 import msgspec
@@ -22,6 +22,7 @@ from edge.run_state import work_folder
 from edge.settings import Settings, load_settings
 from edge.settings_problems import nearest
 from edge.tally import open_bus
+from edge.tree import Tree, is_tree
 from schemas.errors import BusError, CodecError, RequestTimeout, StartError
 from schemas.messages import ConfigSet, ConfigState, Message, Reply, Value, Write
 from schemas.topics import CONFIG_SET, CONFIG_STATE, PLANT, REPLY, WRITE, Codec, Topic, row_of
@@ -87,7 +88,8 @@ def readable(topic: str, payload: bytes | memoryview) -> str:
     try:
         if row is None or row.codec is Codec.JSON:
             return json.dumps(json.loads(data), ensure_ascii=False)
-        found = msgpack.unpackb(data, raw=False, strict_map_key=False)
+        # msgpack ships no types
+        found = cast(object, msgpack.unpackb(data, raw=False, strict_map_key=False))  # pyright: ignore[reportUnknownMemberType]
         return json.dumps(found, ensure_ascii=False, default=_shown)
     except (ValueError, msgpack.UnpackException):
         return f"<{len(data)} bytes: {data[:SHOWN_BYTES]!r}>"
@@ -167,7 +169,7 @@ def nested(pairs: list[str]) -> dict[str, object]:
     Raises:
         StartError: a pair has no `=`, or two don't fit together.
     """
-    whole: dict[str, object] = {}
+    whole: Tree = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key:
@@ -175,8 +177,8 @@ def nested(pairs: list[str]) -> dict[str, object]:
         *tables, last = key.split(".")
         table = whole
         for name in tables:
-            inner = table.setdefault(name, {})
-            if not isinstance(inner, dict):
+            inner: object = table.setdefault(name, Tree())
+            if not is_tree(inner):
                 raise StartError(f"{pair!r}: {name} has a value already")
             table = inner
         table[last] = value_of(text)

@@ -38,7 +38,7 @@ class Command:
     argv: tuple[str, ...]
     after: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
     cwd: Path | None = None
     probe: Probe | None = field(default=None, compare=False)
     start_s: float = 30.0

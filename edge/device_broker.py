@@ -17,6 +17,7 @@ from bus.mosquitto import probe
 from edge.child import Command
 from edge.durable import write_durably
 from edge.plan import BROKER, BROKER_FIFO
+from edge.tree import is_tree
 from schemas.errors import StartError
 from schemas.topics import Place
 
@@ -71,7 +72,7 @@ def broker_command(program: BrokerProgram, home: Path, port: int) -> Command:
 
 def _known(path: Path) -> dict[str, str]:
     try:
-        held = json.loads(path.read_bytes())
+        held: object = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
-    return {str(user): str(password) for user, password in held.items()} if isinstance(held, dict) else {}
+    return {str(user): str(password) for user, password in held.items()} if is_tree(held) else {}

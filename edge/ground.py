@@ -15,8 +15,9 @@ from edge.overlay import write_overlay
 from edge.plan import accounts, process_commands
 from edge.ports import PortChoice, insist
 from edge.settings import Settings
-from edge.settings_files import DEVICE_FILE, OVERLAY_FILE, merged, read_settings
+from edge.settings_files import DEVICE_FILE, OVERLAY_FILE, read_settings
 from edge.timeline import Say
+from edge.tree import merged
 from schemas.errors import SettingsError
 
 
@@ -50,7 +51,7 @@ class Ground:
 
     def outside(self) -> list[Command]:
         """Return what stands beside the device: its plant, its fleet, an InfluxDB."""
-        found = []
+        found: list[Command] = []
         if self.demo:
             found.append(plant_command(self.work, self.demo, self.parts_per_s))
         if self.fleet:
@@ -82,7 +83,7 @@ def lay(options: Options, work: Path, ports: PortChoice, say: Say) -> Ground:
         StartError: a port that somebody chose is taken.
     """
     home = options.home.resolve() if options.home else copy_demo(work / "demo" / "device")
-    (home / OVERLAY_FILE).unlink(missing_ok=True)  # of an earlier run: its ports may be taken now
+    lift(home)  # of an earlier run that was killed: its ports may be taken now
     settings = read_settings(home)
     _need_models(home, settings)
     demo = None if options.home else choose_ports(ports)
@@ -106,6 +107,11 @@ def lay(options: Options, work: Path, ports: PortChoice, say: Say) -> Ground:
         work=work, home=home, settings=read_settings(home), port=port, own_broker=own_broker, demo=demo, fleet=fleet,
         influx=influx, parts_per_s=options.parts_per_s,
     )  # fmt: skip
+
+
+def lift(home: Path) -> None:
+    """Remove the overlay: without `up`, and under systemd, the device is what its files say."""
+    (home / OVERLAY_FILE).unlink(missing_ok=True)
 
 
 def again(ground: Ground) -> Ground:
@@ -132,7 +138,7 @@ def _device_port(settings: Settings, own_broker: bool, ports: PortChoice) -> int
 
 def _need_models(home: Path, settings: Settings) -> None:
     folder = home / settings.runtime.folder
-    problems = []
+    problems: list[str] = []
     for name, pipeline in settings.pipelines.items():
         if not any((folder / pipeline.model).glob("*/model.toml")):
             there = sorted(path.parent.parent.name for path in folder.glob("*/*/model.toml"))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import http.client
 import shutil
+import time
 import urllib.parse
 from pathlib import Path
 
 from bus.mosquitto import free_port
 from edge.child import Command
+from edge.settings import Influx
 from schemas.errors import StartError
 
 INFLUX = "influx"
@@ -44,11 +46,21 @@ class InfluxServer:
             raise StartError("--influx-local needs influxd on PATH; install influxdb, or use --influx URL")
         self._program, self._folder = program, work / "influx"
         self._port, self._rpc = free_port(), free_port()
+        self._began_ns = time.time_ns()
 
     @property
     def url(self) -> str:
         """Where it answers."""
         return f"http://127.0.0.1:{self._port}"
+
+    async def has_result(self) -> bool:
+        """Return whether a result that was made since we began can be read from it."""
+        query = f'SELECT count("total_ms") FROM "result" WHERE time >= {self._began_ns}'  # noqa: S608 - a number
+        path = "/query?" + urllib.parse.urlencode({"db": Influx(url=self.url).database, "q": query})
+        try:
+            return b'"values"' in await asyncio.to_thread(_get, self._port, path)
+        except (OSError, http.client.HTTPException):
+            return False
 
     def settings(self) -> dict[str, object]:
         """Return the `[historian.influx]` table of the overlay."""
@@ -77,15 +89,16 @@ class InfluxServer:
         config.write_text(_CONFIG.format(folder=self._folder, port=self._port, rpc=self._rpc))
 
         async def answers() -> bool:
-            return await asyncio.to_thread(_answers, self._port)
+            await asyncio.to_thread(_get, self._port, "/ping")
+            return True
 
         return Command(name=INFLUX, argv=(self._program, "-config", str(config)), probe=answers)
 
 
-def _answers(port: int) -> bool:
+def _get(port: int, path: str) -> bytes:
     link = http.client.HTTPConnection("127.0.0.1", port, timeout=2.0)
     try:
-        link.request("GET", "/ping")
-        return link.getresponse().status < 300
+        link.request("GET", path)
+        return link.getresponse().read()
     finally:
         link.close()

@@ -12,7 +12,7 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 from edge.demo import control_socket
@@ -184,7 +184,7 @@ async def _table(picture: Picture, until: float | None) -> None:
 
 
 @contextlib.contextmanager
-def keys(pressed: Callable[[str], None]) -> Iterator[None]:
+def keys(pressed: Callable[[str], None]) -> Generator[None, None, None]:
     """Call `pressed` for each key while the terminal gives keys one by one; Ctrl-C stays what it is."""
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)

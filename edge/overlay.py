@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edge.settings_files import OVERLAY_FILE
+from edge.tree import is_tree
 
 _FIRST = "# Written by `plantedge up` at each start; do not edit. Settings of your own belong in device.toml."
 
@@ -20,10 +21,10 @@ def write_overlay(home: Path, values: Mapping[str, object]) -> None:
 
 def to_toml(values: Mapping[str, object], path: str = "") -> str:
     """Return nested tables of strings, numbers and booleans as TOML."""
-    plain = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
+    plain = {key: value for key, value in values.items() if not is_tree(value)}
     text = f"\n[{path}]\n" if path and plain else ""
     text += "".join(f"{key} = {json.dumps(value)}\n" for key, value in plain.items())
     for key, value in values.items():
-        if isinstance(value, Mapping):
+        if is_tree(value):
             text += to_toml(value, f"{path}.{key}" if path else key)
     return text

@@ -19,7 +19,7 @@ BROKER_FIFO = 50  # above every process that it serves
 
 def wanted(settings: Settings) -> list[tuple[ProcessRow, str]]:
     """Return each process that the settings ask for, with its instance ("" for a single one)."""
-    found = []
+    found: list[tuple[ProcessRow, str]] = []
     for row in PROCESSES:
         if row.name == "uplink" and not settings.uplink.host:
             continue
@@ -38,7 +38,7 @@ def process_commands(
 ) -> list[Command]:
     """Return the commands that run a device's processes; what is in `before` must outlive them (a PLC, a fleet)."""
     named = wanted(settings)
-    commands = []
+    commands: list[Command] = []
     for row, instance in named:
         earlier = [other.identity(its) for other, its in named if other.name in row.after]
         commands.append(

@@ -55,8 +55,8 @@ def _path(row: ProcessRow, instance: str) -> str:
 
 
 def _drop_in(row: ProcessRow, instance: str) -> str:
-    unit, service = [], [f"WatchdogSec={row.watchdog_s:g}", f"TimeoutStopSec={row.stop_s:g}"]
-    unit += [f"After=plantedge@{name}.service" for name in row.after]
+    service = [f"WatchdogSec={row.watchdog_s:g}", f"TimeoutStopSec={row.stop_s:g}"]
+    unit = [f"After=plantedge@{name}.service" for name in row.after]
     if priority := row.fifo.get(instance, 0):
         service += ["CPUSchedulingPolicy=fifo", f"CPUSchedulingPriority={priority}", "RestrictRealtime=no"]
     if row.name in _LOOPBACK_ONLY:

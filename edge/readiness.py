@@ -55,6 +55,9 @@ def proofs(ground: Ground, tally: Tally) -> list[Proof]:
     if ground.settings.opcua.anonymous:
         probe = OpcUaProof(ground)
         found.append(Proof("opcua", "the result in OPC UA", "the OPC UA server shows no result", probe.seen))
+    if ground.influx:
+        seen = ground.influx.has_result
+        found.append(Proof("influx", "the result in InfluxDB", "InfluxDB holds no result", seen))
     if ground.demo:
         found.append(Proof("plant", "the decision in the PLC", "no decision reached the PLC", _latched(ground.work)))
     if ground.fleet:

@@ -9,6 +9,7 @@ import msgspec
 from edge.demo import control_socket
 from edge.ground import Ground
 from edge.plan import MES
+from edge.process import resident_mb
 from edge.sim.control import State as PlantState
 from edge.sim.control import ask
 from edge.supervisor import Supervisor
@@ -73,7 +74,7 @@ def make_report(ground: Ground, supervisor: Supervisor, tally: Tally, timeline: 
         opcua_url=urls["OPC UA"], mqtt_url=urls["MQTT"], dashboard_url=urls.get("dashboard", ""),
         upstream_bytes=tally.upstream_bytes,
         upstream_bytes_per_day=tally.upstream_bytes_per_day,
-        rss_mb={child.name: child.rss_mb for child in children},
+        rss_mb={child.name: child.rss_mb for child in children} | {"up": round(resident_mb(), 1)},
         restarts={child.name: child.restarts for child in children},
         realtime={child.name: child.realtime for child in children if child.realtime is not None},
         before_ready=tally.before, stages=timeline.stages,

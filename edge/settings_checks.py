@@ -6,22 +6,21 @@ The checks read the plain values, so that they speak also when a type is wrong e
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from edge.settings_problems import Problem, nearest
 from edge.toml_lines import KeyPath
+from edge.tree import Tree, is_tree
 
-Table = dict[str, object]
 
-
-def cross_problems(tree: Table, home: Path) -> list[Problem]:
+def cross_problems(tree: Tree, home: Path) -> list[Problem]:
     """Return every reference that leads nowhere, and every tag that is written twice."""
     found = [*_pipelines(tree), *_outputs(tree), *_twice_written(tree), *_streams(tree)]
     return [*found, *_tag_lists(tree, home), *_drivers(tree)]
 
 
-def _pipelines(tree: Table) -> Iterator[Problem]:
+def _pipelines(tree: Tree) -> Iterator[Problem]:
     streams = {stream for _, stream in _camera_streams(tree)}
     sources = _tables(tree, "sources")
     for name, pipeline in _tables(tree, "pipelines").items():
@@ -41,7 +40,7 @@ def _pipelines(tree: Table) -> Iterator[Problem]:
         yield from _hysteresis(name, _table(pipeline, "decision"))
 
 
-def _hysteresis(pipeline: str, rule: Table) -> Iterator[Problem]:
+def _hysteresis(pipeline: str, rule: Tree) -> Iterator[Problem]:
     threshold, clear = rule.get("threshold", 0.5), rule.get("clear")
     if _is_number(threshold) and _is_number(clear) and float(str(clear)) > float(str(threshold)):
         path: KeyPath = ("pipelines", pipeline, "decision", "clear")
@@ -50,7 +49,7 @@ def _hysteresis(pipeline: str, rule: Table) -> Iterator[Problem]:
         )
 
 
-def _outputs(tree: Table) -> Iterator[Problem]:
+def _outputs(tree: Tree) -> Iterator[Problem]:
     sources, pipelines = _tables(tree, "sources"), _tables(tree, "pipelines")
     for name, output in _tables(tree, "outputs").items():
         if name not in pipelines:
@@ -60,7 +59,7 @@ def _outputs(tree: Table) -> Iterator[Problem]:
             yield _nowhere(("outputs", name, "source"), "source", source, sources, ("sources", source))
 
 
-def _twice_written(tree: Table) -> Iterator[Problem]:
+def _twice_written(tree: Tree) -> Iterator[Problem]:
     """One tag, one writer: two pipelines on one coil would undo each other's verdicts."""
     owners: dict[tuple[str, str], str] = {}
     for name, output in _tables(tree, "outputs").items():
@@ -74,7 +73,7 @@ def _twice_written(tree: Table) -> Iterator[Problem]:
                 yield Problem(("outputs", name, key), f"outputs.{name}.{key}: {what}")
 
 
-def _streams(tree: Table) -> Iterator[Problem]:
+def _streams(tree: Tree) -> Iterator[Problem]:
     owners: dict[str, str] = {}
     for camera, stream in _camera_streams(tree):
         owner = owners.setdefault(stream, camera)
@@ -83,7 +82,7 @@ def _streams(tree: Table) -> Iterator[Problem]:
             yield Problem(("cameras", camera, "stream"), text)
 
 
-def _tag_lists(tree: Table, home: Path) -> Iterator[Problem]:
+def _tag_lists(tree: Tree, home: Path) -> Iterator[Problem]:
     for name, source in _tables(tree, "sources").items():
         tags = source.get("tags")
         if isinstance(tags, str) and not (home / tags).is_file():
@@ -95,7 +94,7 @@ def _tag_lists(tree: Table, home: Path) -> Iterator[Problem]:
             )
 
 
-def _drivers(tree: Table) -> Iterator[Problem]:
+def _drivers(tree: Tree) -> Iterator[Problem]:
     """A driver is a file: the name must be that of one in edge/connectors/ or edge/cameras/."""
     for table, package in (("sources", "edge.connectors"), ("cameras", "edge.cameras")):
         known = _modules(package)
@@ -112,8 +111,8 @@ def _modules(package: str) -> list[str]:
     return sorted(file.stem for file in files if not file.stem.startswith("_"))
 
 
-def _nowhere(path: KeyPath, what: str, name: str, known: object, needs: KeyPath | None) -> Problem:
-    names = sorted(str(key) for key in known) if isinstance(known, (dict, set, list)) else []
+def _nowhere(path: KeyPath, what: str, name: str, known: Iterable[str], needs: KeyPath | None) -> Problem:
+    names = sorted(known)
     near = nearest(name, names)
     remedy = (
         f"did you mean {near}?" if near else (f"there are {', '.join(names)}" if names else f"there is no {what} yet")
@@ -121,17 +120,17 @@ def _nowhere(path: KeyPath, what: str, name: str, known: object, needs: KeyPath 
     return Problem(path, f"{'.'.join(map(str, path))}: there is no {what} {name!r}; {remedy}", needs)
 
 
-def _camera_streams(tree: Table) -> list[tuple[str, str]]:
+def _camera_streams(tree: Tree) -> list[tuple[str, str]]:
     return [(name, str(camera.get("stream") or name)) for name, camera in _tables(tree, "cameras").items()]
 
 
-def _tables(tree: Table, key: str) -> dict[str, Table]:
-    return {str(name): entry for name, entry in _table(tree, key).items() if isinstance(entry, dict)}
+def _tables(tree: Tree, key: str) -> dict[str, Tree]:
+    return {str(name): entry for name, entry in _table(tree, key).items() if is_tree(entry)}
 
 
-def _table(tree: Table, key: str) -> Table:
+def _table(tree: Tree, key: str) -> Tree:
     found = tree.get(key)
-    return found if isinstance(found, dict) else {}
+    return found if is_tree(found) else {}
 
 
 def _is_number(value: object) -> bool:

@@ -10,7 +10,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeGuard
 
 import msgspec
 from pydantic import ValidationError
@@ -19,9 +18,9 @@ from edge.settings import Settings
 from edge.settings_checks import cross_problems
 from edge.settings_problems import Problem, explain
 from edge.toml_lines import KeyPath, error_line, key_lines
+from edge.tree import Tree, is_list, is_tree, merged
 from schemas.errors import SettingsError
 
-Tree = dict[str, object]
 DEVICE_FILE = "device.toml"
 PIPELINES = "pipelines"
 OVERLAY_FILE = "overlay.toml"
@@ -34,8 +33,8 @@ class Layer:
     """One file: its values under their place in the whole, the line of each key, and why it can't be read."""
 
     file: str
-    values: Tree = field(default_factory=dict)
-    lines: Mapping[KeyPath, int] = field(default_factory=dict)
+    values: Tree = field(default_factory=dict[str, object])
+    lines: Mapping[KeyPath, int] = field(default_factory=dict[KeyPath, int])
     root: KeyPath = ()
     broken: str = ""
 
@@ -69,20 +68,6 @@ def read_settings(home: Path, overrides: Mapping[str, Tree] | None = None) -> Se
     if said or settings is None:
         raise SettingsError(list(dict.fromkeys(said)))
     return settings
-
-
-def merged(below: Tree, above: Mapping[str, object]) -> Tree:
-    """Return `below` with `above` over it: tables are merged key by key, all else is replaced."""
-    whole = dict(below)
-    for key, value in above.items():
-        held = whole.get(key)
-        whole[key] = merged(held, value) if is_tree(held) and is_tree(value) else value
-    return whole
-
-
-def is_tree(value: object) -> TypeGuard[Tree]:
-    """Return whether `value` is a table."""
-    return isinstance(value, dict)
 
 
 def _layers(home: Path, overrides: Mapping[str, Tree] | None) -> list[Layer]:
@@ -147,7 +132,7 @@ def _placed(problem: Problem, layers: list[Layer]) -> str:
 
 def _holds(values: object, path: KeyPath) -> bool:
     for key in path:
-        if isinstance(values, list) and isinstance(key, int) and key < len(values):
+        if is_list(values) and isinstance(key, int) and key < len(values):
             values = values[key]
         elif is_tree(values) and key in values:
             values = values[str(key)]

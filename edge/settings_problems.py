@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from edge.settings import Section, Settings
 from edge.toml_lines import KeyPath
+from edge.tree import is_list, is_tree
 
 Location = tuple[int | str, ...]
 
@@ -82,9 +83,9 @@ class _Found:
 
 
 def _child(tree: object, key: object) -> tuple[object] | None:
-    if isinstance(tree, dict) and key in tree:
-        return (tree[key],)
-    if isinstance(tree, list) and isinstance(key, int) and key < len(tree):
+    if is_tree(tree) and key in tree:
+        return (tree[str(key)],)
+    if is_list(tree) and isinstance(key, int) and key < len(tree):
         return (tree[key],)
     return None
 

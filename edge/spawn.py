@@ -86,7 +86,7 @@ def signal_group(pid: int, number: signal.Signals) -> None:
 def sweep(run: Path) -> list[int]:
     """Kill what is left of earlier supervisors of the folder `run`, and return the process ids."""
     spared = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
-    found = []
+    found: list[int] = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.pid not in spared and process.environ().get(_COOKIE) == str(run):

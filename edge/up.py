@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from bus.broker_ladder import BrokerProgram
 from edge import spawn
 from edge.child import Child, Command
 from edge.device_broker import write_accounts
-from edge.ground import Ground, Options, again, lay
+from edge.ground import Ground, Options, again, lay, lift
 from edge.live import View
 from edge.local_fleet import FLEET
 from edge.plan import BROKER, accounts
@@ -58,6 +59,7 @@ class Run:
         self._program: BrokerProgram | None = None
         self._outside: list[Command] = []
         self._enrolled = True
+        self._ground_laid = False
         self._ready_s: float | None = None
         self._stop = asyncio.Event()
 
@@ -68,16 +70,21 @@ class Run:
             PlantEdgeError: it did not come up.
         """
         self._heed_signals()
-        async with self.supervisor:
-            try:
-                await first_of(self._life(), self._stopped())
-            finally:
-                self.timeline.write(self.work)
-                self._ports.release()
-            self.view.say("stopping")
+        try:
+            async with self.supervisor:
+                try:
+                    await first_of(self._life(), self._stopped())
+                finally:
+                    self.timeline.write(self.work)
+                self.view.say("stopping")
+        finally:
+            self._ports.release()
+            if self._ground_laid:
+                lift(self.ground.home)
 
     async def _life(self) -> None:
         self.ground = lay(self.options, self.work, self._ports, self.view.say)
+        self._ground_laid = True
         self.timeline.mark("settings", f"settings of {self.ground.home} read")
         await self._start()
         self.tally = Tally(self.ground.settings)
@@ -150,8 +157,10 @@ class Run:
             await self.tally.attach(bus)
             wanted = proofs(self.ground, self.tally)
             missing = await prove(wanted, self.timeline, READY_S if self.ground.demo else IDLE_READY_S)
-            if missing and self.ground.demo:
+            up = await self.supervisor.until(lambda: self._enrolled and self.supervisor.ready(), READY_S)
+            if not up or (missing and self.ground.demo):
                 raise StartError(self._why_not(missing))
+            self.timeline.mark("processes", f"all {len(self.supervisor.children)} processes are up")
             self._become_ready(missing)
             try:
                 await self.view.show(self.ground, self.supervisor, self.tally, self._ready_s or 0.0, self.options.for_s)
@@ -204,7 +213,8 @@ class Run:
         return None
 
     def _why_not(self, missing: list[Proof]) -> str:
-        lines = [f"not ready after {READY_S:g} s: {'; '.join(proof.missing for proof in missing)}"]
+        reasons = [proof.missing for proof in missing] or ["not every process came up"]
+        lines = [f"not ready after {self.timeline.now():.0f} s: {'; '.join(reasons)}"]
         waiting = [child.command.name for child in self.supervisor.children.values() if not child.ready]
         if waiting:
             lines.append(f"not up: {', '.join(waiting)}")
@@ -222,8 +232,9 @@ class Run:
             asyncio.get_running_loop().add_signal_handler(number, self._asked_to_stop)
 
     def _asked_to_stop(self) -> None:
-        if self._stop.is_set():
-            self.supervisor.kill()  # asked twice: somebody is in a hurry
+        if self._stop.is_set():  # asked twice: somebody is in a hurry
+            self.supervisor.kill()
+            os._exit(130)
         self._stop.set()
 
 
@@ -238,17 +249,20 @@ def told_with_log(child: Child) -> str:
 def up(options: Options) -> int:
     """Run `plantedge up`; return the exit status."""
     work = work_folder(options.home)
-    (work / "log").mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(
-        filename=work / "log" / "up.log", level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
     try:
+        (work / "log").mkdir(parents=True, exist_ok=True)
+        logging.basicConfig(
+            filename=work / "log" / "up.log",
+            level=logging.INFO,
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        )
         asyncio.run(Run(options, work).run())
     except SettingsError as error:
         problems = "\n  ".join(error.problems)
         print(f"plantedge up: these settings can't be used:\n  {problems}", file=sys.stderr)
         return EXIT_SETTINGS
-    except PlantEdgeError as error:
+    except (PlantEdgeError, OSError) as error:
+        log.info("ends: %s", error, exc_info=isinstance(error, OSError))
         print(f"plantedge up: {error}", file=sys.stderr)
         return 1
     return 0

@@ -113,9 +113,9 @@ def test_the_whole_line_works_and_reports_what_was_measured(tmp_path: Path) -> N
     assert "/login?once=" in found["dashboard_url"]
     children = {"broker", "plant", "fleet", "agent", "connect-plant", "camera-cam1", "runtime-safety", "runtime-bulk",
                 "opcua", "historian", "mirror", "uplink"}  # fmt: skip
-    assert set(found["rss_mb"]) == children
+    assert set(found["rss_mb"]) == children | {"up"}
     assert found["restarts"] == dict.fromkeys(children, 0)
-    assert {"bus", "opcua", "historian", "plant", "fleet", "ready"} <= set(found["stages"])
+    assert {"bus", "opcua", "historian", "plant", "fleet", "processes", "ready"} <= set(found["stages"])
     assert json.loads((tmp_path / "run" / "timeline.json").read_bytes())["stages"] == found["stages"]
 
 
