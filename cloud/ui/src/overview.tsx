@@ -106,7 +106,7 @@ export function Overview() {
     <main>
       <h1 class="visually-hidden">Overview</h1>
       <Tiles of={of} />
-      <div class="columns">
+      <div class="columns even">
         <AvailabilityCard />
         <UpstreamCard of={of} />
       </div>
