@@ -104,7 +104,8 @@ def _call(home: Path, path: str, body: dict[str, object] | None = None) -> bytes
         raise StartError(f"{file.url} does not answer ({error}); is the service still running?") from error
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of `plantedge-fleet`; tests hold the documentation's commands to it."""
     parser = argparse.ArgumentParser(prog="plantedge-fleet", description="The fleet service of PlantEdge.")
     commands = parser.add_subparsers(dest="command", required=True)
 
@@ -133,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     """Entry point of `plantedge-fleet`."""
-    arguments = _parser().parse_args()
+    arguments = make_parser().parse_args()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     try:
         return cast(int, arguments.run(arguments))

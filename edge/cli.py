@@ -116,7 +116,8 @@ def _process(given: argparse.Namespace) -> int:
     return run(name, instance, cast(Path, given.home))
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of `plantedge`; tests hold the documentation's commands to it."""
     parser = argparse.ArgumentParser(
         prog="plantedge", description="Run and look after an edge device: PLCs, cameras, models, OPC UA, historian.",
         epilog="`plantedge up` starts a simulated line with everything; `plantedge COMMAND --help` tells more.",
@@ -196,7 +197,7 @@ def _add_sim(sim: argparse.ArgumentParser) -> None:
 
 def main() -> int:
     """Entry point of `plantedge`."""
-    given = _parser().parse_args()
+    given = make_parser().parse_args()
     from edge.installation import installation_problems
 
     if problems := installation_problems():
