@@ -45,7 +45,7 @@ class AckBody(Body, frozen=True):
 class RequestBody(Body, frozen=True):
     """A one-off request; it expires after `ttl_s`."""
 
-    verb: Annotated[str, Meta(pattern="^(ping|restart|selftest|doctor)$")]
+    verb: Annotated[str, Meta(pattern="^ping$")]
     process: Annotated[str, Meta(pattern=r"^[a-z0-9_-]{0,64}$")] = ""
     ttl_s: Annotated[float, Meta(ge=1, le=3600)] = 30.0
 

@@ -183,7 +183,7 @@ class Uplink(Section):
     port: Port = 8883
     identity: str = "identity"
     policy: Literal["strict", "aggregates"] = "strict"
-    health_s: Annotated[float, Field(ge=10, le=3600)] = 10.0
+    health_s: Annotated[float, Field(ge=10, le=15)] = 10.0  # the fleet calls a device offline after 30 s of silence
     outbox_mb: Annotated[int, Field(ge=1)] = 64
 
 

@@ -533,6 +533,6 @@ class FleetRequest(Message, frozen=True, kw_only=True):
 
     schema: str = "fleet_request/1"
     id: str
-    verb: Annotated[str, Meta(pattern="^(ping|restart|selftest|doctor)$")]
+    verb: Annotated[str, Meta(pattern="^ping$")]
     expires_ns: int
     process: str = ""

@@ -4,9 +4,13 @@ The server hands out one recorded row at each read, so that 79 days pass in seco
 shows. The model is a plain one, fitted here on the days before the first labelled anomaly.
 """
 
+import asyncio
 import csv
 import json
-from datetime import datetime
+import shutil
+from bisect import bisect_right
+from datetime import datetime, timedelta
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +18,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edge.connectors import load_driver
+from edge.contract import Contract
 from edge.settings import Source
 from edge.tags import Tag
 from schemas.messages import Phase, Quality, Sample
@@ -22,6 +27,7 @@ from tests.device import Device
 from tests.edge import small_models
 from tests.peers.modbus_peer import modbus_peer
 
+DEMO_MODELS = Path(__file__).resolve().parents[2] / "edge" / "sim" / "demo" / "models"
 SERIES = "realKnownCause/machine_temperature_system_failure.csv"
 FITTED, LAST = 1500, 4600  # rows: fitted on those before, replayed from here to before LAST
 LENGTH = 12  # an hour
@@ -156,3 +162,57 @@ def expected_score(values: np.ndarray) -> dict[int, float]:
     clean = hours[: FITTED - LENGTH + 1]
     limit = 1.15 * np.abs(clean - clean.mean()).max()
     return {row + LENGTH - 1: abs(hour - clean.mean()) / limit for row, hour in enumerate(hours)}
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+async def test_the_whole_record_through_the_shipped_model(tmp_path: Path, series: Path) -> None:
+    """79 days through the wire; prints hit windows and false alarms a week, and holds the figures of the reference."""
+    times, values = recorded(series)
+    windows = json.loads((series.parent / "windows.json").read_text())[SERIES]
+    failures = [tuple(datetime.fromisoformat(end) for end in window) for window in windows]
+    device = Device(tmp_path, ("connect-machine", "runtime-bulk", "historian", "agent"))
+    shutil.copytree(DEMO_MODELS / "temperature_anomaly", device.home / "models" / "temperature_anomaly")
+    device.write("tags/machine.csv", TAG_LIST)
+    length = Contract.load(DEMO_MODELS / "temperature_anomaly" / "1").inputs[0].shape[1]
+    line = LINE.replace('model = "nab"', 'model = "temperature_anomaly"').replace("fast = 5", "fast = 10")
+    with modbus_peer(str(series)) as (port, _):
+        device.add("device.toml", line.format(port=port, length=length))
+        with device.running():
+            async with device.user("historian") as user, device.user("agent") as agent:
+                readings, events = [await user.hear(row) for row in (READING, EVENT)]
+                slots = await agent.hear(SLOT_STATE)
+                device.start("runtime@bulk")
+                await slots.until(lambda slot: slot.phase == "active", within_s=20)
+                device.start("connect@machine")
+                await readings.until(lambda reading: reading.tags["Row"].value == len(values) - 1, within_s=500)
+                await asyncio.sleep(2)
+    row_at = {reading.time_ns: whole(reading.tags["Row"]) for reading in readings.all}
+    stamps = sorted(row_at)
+
+    def when(time_ns: int) -> datetime:
+        return times[row_at[stamps[max(0, bisect_right(stamps, time_ns) - 1)]]]
+
+    raised = [when(event.time_ns) for event in events.all if event.code == "anomaly" and event.phase is Phase.NEW]
+    ended = [when(event.time_ns) for event in events.all if event.code == "anomaly" and event.phase is Phase.END]
+    alarms = merged(list(zip_longest(raised, ended, fillvalue=times[-1])))
+    hit = [any(begin <= last and first <= end for first, last in alarms) for begin, end in failures]
+    false = [alarm for alarm in alarms if not any(begin <= alarm[1] and alarm[0] <= end for begin, end in failures)]
+    weeks = (times[-1] - times[0]).total_seconds() / 604_800
+    print(f"\n{len(row_at)} readings of {len(values)} rows, {weeks:.1f} weeks; {len(raised)} alarm events,")
+    print(f"{len(alarms)} alarms when those within a day are one; labelled windows hit: {sum(hit)} of {len(hit)};")
+    print(f"{len(false)} false alarms, {len(false) / weeks:.2f} a week")
+    assert len(row_at) > 0.999 * len(values)
+    assert sum(hit) == 4
+    assert len(false) / weeks < 2.0
+
+
+def merged(alarms: list[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:
+    """Alarms less than a day apart are one, as the models' reference counts them."""
+    joined: list[tuple[datetime, datetime]] = []
+    for first, last in alarms:
+        if joined and first - joined[-1][1] < timedelta(days=1):
+            joined[-1] = (joined[-1][0], max(last, joined[-1][1]))
+        else:
+            joined.append((first, last))
+    return joined
