@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from bus import Delivery
+from edge.flow import Flow
 from edge.forward import Forwarder
 from edge.points import Point, PointMaker
 from edge.process import Process
 from edge.retention import Retention
-from edge.sinks.influx import open_archive
 from edge.store import FILE, Store
 from schemas.messages import Event, Insight, Output, Phase, Reading, Result, Severity, State
 from schemas.topics import EVENT, INSIGHT, OUTPUT, READING, RESULT
@@ -26,7 +26,6 @@ from schemas.topics import EVENT, INSIGHT, OUTPUT, READING, RESULT
 QUEUE_LIMIT = 20_000  # points in memory; past it readings are dropped and counted, QoS 1 waits at the broker
 SESSION_S = 86_400
 BATCH = 5_000
-IDLE_AFTER_S = 2.0
 LAG_ALARM_S = 60.0
 
 
@@ -107,13 +106,12 @@ class Historian:
 async def _watch(process: Process, historian: Historian, forwarder: Forwarder | None) -> None:
     """Say whether data flows, and how far the archive is behind."""
     lagging = False
+    flow = Flow(lambda: historian.stored)
     while True:
-        before = historian.stored
-        await asyncio.sleep(IDLE_AFTER_S)
+        state, reason = await flow.look()
         process.counters.update(
             stored=historian.stored, repeats=historian.repeats, readings_dropped=historian.readings_dropped
         )
-        state, reason = (State.ACTIVE, "") if historian.stored != before else (State.IDLE, "nothing arrives")
         if forwarder is not None:
             process.counters.update(archived=forwarder.state.written, archive_refused=forwarder.state.refused)
             since = forwarder.state.failing_since
@@ -134,6 +132,8 @@ async def main(process: Process) -> None:
         store = Store(process.home / "state" / FILE)
         forwarder: Forwarder | None = None
         if settings.influx is not None:
+            from edge.sinks.influx import open_archive  # three quarters of our start, and most devices have none
+
             forwarder = Forwarder(store, open_archive(settings.influx, process.home))
             forwarder.start()
         historian = Historian(process, store, thread)

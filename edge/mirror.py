@@ -8,12 +8,11 @@ from __future__ import annotations
 import asyncio
 
 from bus import Delivery
+from edge.flow import Flow
 from edge.process import Process
 from edge.sinks import Sink, open_sink
-from schemas.messages import Event, Reading, Result, State
+from schemas.messages import Event, Reading, Result
 from schemas.topics import EVENT, READING, RESULT
-
-IDLE_AFTER_S = 2.0
 
 
 class Mirror:
@@ -45,11 +44,9 @@ class Mirror:
 
 async def _watch(process: Process, mirror: Mirror) -> None:
     """Say whether data flows."""
+    flow = Flow(lambda: mirror.seen)
     while True:
-        before = mirror.seen
-        await asyncio.sleep(IDLE_AFTER_S)
-        flows = mirror.seen != before
-        process.report(State.ACTIVE if flows else State.IDLE, "" if flows else "nothing arrives")
+        process.report(*await flow.look())
 
 
 async def main(process: Process) -> None:

@@ -12,6 +12,7 @@ import time
 from asyncua.server.server import Server
 
 from bus import Delivery
+from edge.flow import Flow
 from edge.opcua_security import SecuredServer, Users, secure
 from edge.opcua_space import NAMESPACE, Space
 from edge.process import Process
@@ -19,10 +20,8 @@ from edge.processes import PROCESSES
 from edge.settings import Settings
 from edge.tags import load_tags
 from schemas.errors import StartError
-from schemas.messages import Insight, Reading, Result, Slot, State, Status
+from schemas.messages import Insight, Reading, Result, Slot, Status
 from schemas.topics import INSIGHT, READING, RESULT, SLOT_STATE, STATUS
-
-IDLE_AFTER_S = 2.0
 
 
 def application_uri(settings: Settings) -> str:
@@ -105,11 +104,9 @@ async def _tick(process: Process, space: Space) -> None:
 
 
 async def _watch(process: Process, feed: Feed) -> None:
+    flow = Flow(lambda: feed.seen)
     while True:
-        before = feed.seen
-        await asyncio.sleep(IDLE_AFTER_S)
-        flows = feed.seen != before
-        process.report(State.ACTIVE if flows else State.IDLE, "" if flows else "nothing arrives")
+        process.report(*await flow.look())
 
 
 async def main(process: Process) -> None:
