@@ -15,6 +15,9 @@ NODE_MODULES = PEERS / "node" / "node_modules"
 # Programs that `./run` unpacked, and those that Debian keeps off a user's PATH, are found last.
 PROGRAMS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", str(PEERS / "bin")])
 
+# As edge/engines does, for tests that load ONNX Runtime by themselves: it would report to its maker.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 
 def absent(what: str, remedy: str) -> NoReturn:
     """Skips the test with its reason; fails it under CI, where a skipped peer would hide a broken promise."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import pkgutil
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge.contract import Contract
+
+# From 1.29 on, ONNX Runtime reports its use to its maker over HTTPS and keeps a device id and a store of events in the
+# home folder, unless it is told not to before it is loaded (its Privacy.md). Only the uplink speaks to the outside.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 class Session(Protocol):

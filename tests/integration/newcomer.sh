@@ -11,7 +11,7 @@ mkdir -p "$1"
 folder=$(cd "$1" && pwd -P); shift
 checkout=$(cd "$(dirname "$0")/../.." && pwd -P)
 suites=("$@"); [ $# -gt 0 ] || suites=(bookworm trixie)
-steps=${STEPS:-$'./run up --for 20 --plain --report\n./run test'}
+steps=${STEPS:-$'./run up --for 20 --plain --report .plantedge/report.json\n./run test'}
 results=$folder/results.txt
 
 if [ "${NEWCOMER_INSIDE:-}" != yes ]; then
