@@ -242,8 +242,8 @@ class Space:
         if variant is None:
             return
         if value is None and not status.is_bad():
-            status = _status(StatusCodes.UncertainNoCommunicationLastUsableValue)
-        content = ua.Variant(None, ua.VariantType.Null) if value is None else ua.Variant(value, variant)
+            status = _status(StatusCodes.GoodNoData)
+        content = None if value is None else ua.Variant(value, variant)  # asyncua refuses a Null variant here
         self._pending[path] = ua.DataValue(content, StatusCode=status, SourceTimestamp=at)
 
     async def write_pending(self) -> int:

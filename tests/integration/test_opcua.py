@@ -104,7 +104,7 @@ def reading(quality: Quality = Quality.GOOD, reason: str = "") -> Reading:
     return Reading(
         source="plc", group="fast", boot="b", scan_ns=0, scan_ms=0.1, time_ns=time.time_ns(),
         tags={
-            "Line.Speed": Sample(value=612.5, quality=quality, reason=reason),
+            "Line.Speed": Sample(value=612.5 if quality is Quality.GOOD else None, quality=quality, reason=reason),
             "Eject.Reject": Sample(value=True),
         },
     )  # fmt: skip
@@ -113,7 +113,7 @@ def reading(quality: Quality = Quality.GOOD, reason: str = "") -> Reading:
 async def until_up(server: Server) -> None:
     async with server.device.user("agent") as agent:
         statuses = await agent.hear(STATUS)
-        await statuses.until(lambda status: status.process == "opcua" and status.state is State.IDLE, 20)
+        await statuses.until(lambda status: status.process == "opcua" and status.state is State.IDLE, 40)
 
 
 async def feed(server: Server) -> None:
