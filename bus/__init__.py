@@ -1,7 +1,8 @@
 """The one way in and out of MQTT: one `Bus`, two implementations, one conformance suite (tests/bus/).
 
 `bus.client.ControlBus` (aiomqtt) serves the control plane and TLS; `bus.hot.HotBus` is the loopback lane on uvloop.
-Both speak MQTT 5, set TCP_NODELAY, reconnect with backoff, subscribe again, and never block their caller.
+Both speak MQTT 5, set TCP_NODELAY, reconnect with backoff, subscribe again, and never block their caller. To a broker
+that speaks MQTT 3.1.1 only (`Address.mqtt`; bus/amqtt.py) the contract holds but for what 3.1.1 can't say: see `Bus`.
 Use the typed ends in `bus.typed`; this module is what lies below them.
 """
 
@@ -10,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
+
+MqttVersion = Literal["5", "3.1.1"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,10 @@ class Tls:
 
 @dataclass(frozen=True)
 class Address:
-    """Where a broker is and who we are to it. `socket` is the path of a unix socket and wins over host and port."""
+    """Where a broker is and who we are to it. `socket` is the path of a unix socket and wins over host and port.
+
+    `mqtt`: the version that the broker speaks. It is told, not found out: who starts a broker knows which one it is.
+    """
 
     host: str = "127.0.0.1"
     port: int = 1883
@@ -32,6 +38,7 @@ class Address:
     password: str = field(default="", repr=False)
     tls: Tls | None = None
     socket: str = ""
+    mqtt: MqttVersion = "5"
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,10 @@ class Bus(Protocol):
     Constructor arguments common to both: `address, client_id, *, will=None, session_expiry_s=0 (a session over 0 makes
     the broker keep QoS 1 messages while we are away), queue_limit=10_000, on_connection=None (called with True and
     False as the connection comes and goes), connect_timeout_s=10.0`.
+
+    In MQTT 3.1.1 there are no response topics and no correlation data (BusRefused), no overlapping subscriptions on one
+    bus (BusRefused: the copies that a broker may send can't be told apart), no reasons with an acknowledgement (what
+    the broker forbids looks delivered), no known packet limit of the broker, and no end to a kept session.
     """
 
     @property
@@ -117,7 +128,11 @@ class Bus(Protocol):
         ...
 
     async def subscribe(self, topic_filter: str, qos: int, handler: Handler, *, manual_ack: bool = False) -> None:
-        """Call `handler` on the loop for each message; kept over reconnects. A handler must not block or raise."""
+        """Call `handler` on the loop for each message; kept over reconnects. A handler must not block or raise.
+
+        Raises:
+            BusRefused: the broker refused it, or in MQTT 3.1.1 it overlaps another subscription of this bus.
+        """
         ...
 
     def publish(
@@ -133,6 +148,10 @@ class Bus(Protocol):
         """Send without waiting. QoS 0 without a connection is dropped; QoS 1 is kept up to `queue_limit` and re-sent.
 
         Returns False when the message was dropped (and counted).
+
+        Raises:
+            ValueError: not a topic's name, or a QoS other than 0 and 1.
+            BusRefused: a response topic or correlation data, in MQTT 3.1.1.
         """
         ...
 
@@ -149,5 +168,6 @@ class Bus(Protocol):
 
         Raises:
             RequestTimeout: no reply within `timeout_s`.
+            BusRefused: MQTT 3.1.1 has no requests.
         """
         ...

@@ -18,6 +18,7 @@ import socket
 import ssl
 import struct
 import time
+from typing import TypedDict
 
 import aiomqtt
 from paho.mqtt.client import Client as Paho
@@ -26,9 +27,10 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from bus import BusStats, Tls, Will
+from bus import BusStats, MqttVersion, Tls, Will
 from bus.outbox import Outgoing
 from bus.packets import PERMANENT, reason
+from bus.packets311 import WINDOW
 from bus.routes import Head
 from bus.session import Session
 from schemas.errors import BusDisconnected, BusRefused
@@ -93,7 +95,8 @@ class PahoLink:
         self, client: Paho, data: object, flags: ConnectFlags, code: ReasonCode, properties: Properties | None
     ) -> None:
         self.session_present = flags.session_present
-        self.receive_maximum = getattr(properties, "ReceiveMaximum", 65_535)
+        window = 65_535 if self._bus.address.mqtt == "5" else WINDOW
+        self.receive_maximum = getattr(properties, "ReceiveMaximum", window)
         self._maximum_packet = getattr(properties, "MaximumPacketSize", _UNLIMITED)
         self._client._on_connect(client, data, flags, code, properties)
 
@@ -176,8 +179,10 @@ class PahoLink:
 
     async def subscribe(self, topic_filter: str, qos: int, identifier: int) -> None:
         """Subscribe; see `Link`."""
-        properties = _empty(PacketTypes.SUBSCRIBE)
-        properties.SubscriptionIdentifier = identifier
+        properties = None
+        if self._bus.address.mqtt == "5":
+            properties = _empty(PacketTypes.SUBSCRIBE)
+            properties.SubscriptionIdentifier = identifier
         try:
             answers = await self._client.subscribe(topic_filter, qos=qos, properties=properties)
         except aiomqtt.MqttError as error:
@@ -249,9 +254,6 @@ class ControlBus(Session):
         return link
 
     def _client(self, tls: ssl.SSLContext | None) -> aiomqtt.Client:
-        properties = _empty(PacketTypes.CONNECT)
-        properties.SessionExpiryInterval = self.session_expiry_s
-        properties.MaximumPacketSize = MAXIMUM_PACKET
         address = self.address
         client = aiomqtt.Client(
             address.socket or address.host,
@@ -259,14 +261,12 @@ class ControlBus(Session):
             username=address.username or None,
             password=address.password or None,
             identifier=self.client_id,
-            protocol=aiomqtt.ProtocolVersion.V5,
+            **_version(address.mqtt, self.session_expiry_s),
             will=_will(self.will),
             transport="unix" if address.socket else "tcp",
             timeout=self.connect_timeout_s,
             keepalive=self.keepalive_s,
-            clean_start=not self.session_expiry_s,
             max_inflight_messages=65_535,  # our Outbox keeps the broker's window
-            properties=properties,
             tls_context=tls,
             socket_options=() if address.socket else _NODELAY,
             logger=_PAHO_LOG,
@@ -274,6 +274,24 @@ class ControlBus(Session):
         client._client.connect_timeout = min(self.connect_timeout_s, 5.0)
         client.pending_calls_threshold = 10_000  # it warns of what our Outbox bounds
         return client
+
+
+class _Version(TypedDict, total=False):
+    """What `aiomqtt.Client` takes for one version of MQTT, and refuses for the other."""
+
+    protocol: aiomqtt.ProtocolVersion
+    clean_start: bool
+    clean_session: bool
+    properties: Properties
+
+
+def _version(mqtt: MqttVersion, session_expiry_s: int) -> _Version:
+    if mqtt != "5":
+        return _Version(protocol=aiomqtt.ProtocolVersion.V311, clean_session=not session_expiry_s)
+    properties = _empty(PacketTypes.CONNECT)
+    properties.SessionExpiryInterval = session_expiry_s
+    properties.MaximumPacketSize = MAXIMUM_PACKET
+    return _Version(protocol=aiomqtt.ProtocolVersion.V5, clean_start=not session_expiry_s, properties=properties)
 
 
 def _will(will: Will | None) -> aiomqtt.Will | None:

@@ -44,7 +44,12 @@ class _Owner(Protocol):
 
 
 class HotLink(asyncio.BufferedProtocol):
-    """One connection."""
+    """One connection, in MQTT 5; bus/hot311.py is the one in MQTT 3.1.1."""
+
+    encode_connect = staticmethod(wire.connect)
+    _encode_subscribe = staticmethod(wire.subscribe)
+    _decode_connack = staticmethod(wire.connack)
+    _decode_suback = staticmethod(wire.suback)
 
     def __init__(self, owner: _Owner) -> None:
         """Wait for `connection_made`."""
@@ -208,7 +213,7 @@ class HotLink(asyncio.BufferedProtocol):
         answer: asyncio.Future[int] = self._loop.create_future()
         self._subscribing[pid] = answer
         ids = self.connack.result().properties.subscription_ids_available
-        self._write(wire.subscribe(pid, topic_filter, qos, identifier if ids else 0))
+        self._write(self._encode_subscribe(pid, topic_filter, qos, identifier if ids else 0))
         try:
             code = await answer
         finally:
@@ -304,12 +309,12 @@ class HotLink(asyncio.BufferedProtocol):
         if kind == wire.PUBACK:
             self._owner.acknowledged(*wire.acknowledgement(body))
         elif kind == wire.SUBACK:
-            pid, code = wire.suback(body)
+            pid, code = self._decode_suback(body)
             waiting = self._subscribing.get(pid)
             if waiting and not waiting.done():
                 waiting.set_result(code)
         elif kind == wire.CONNACK and not self.connack.done():
-            self.connack.set_result(wire.connack(body))
+            self.connack.set_result(self._decode_connack(body))
         elif kind == wire.DISCONNECT:
             code, text = wire.disconnect(body)
             self._fail(f"the broker disconnected us: {text or wire.reason(code)}")
@@ -326,11 +331,11 @@ class HotBus(Session):
     async def _open(self) -> HotLink:
         if self.address.tls:
             raise BusRefused("HotBus is the loopback lane and speaks no TLS; use bus.client.ControlBus")
-        link = HotLink(self)
+        link = self._new_link()
         try:
             async with asyncio.timeout(self.connect_timeout_s):
                 await self._reach(link)
-            connect = wire.connect(
+            connect = link.encode_connect(
                 self.client_id, self.address.username, self.address.password, self.will, self.keepalive_s,
                 self.session_expiry_s, MAXIMUM_PACKET,
             )  # fmt: skip
@@ -346,6 +351,13 @@ class HotBus(Session):
             text = answer.properties.reason_string or wire.reason(answer.code)
             raise refused(f"{self.where} refused {self.client_id}: {text}")
         return link
+
+    def _new_link(self) -> HotLink:
+        if self.address.mqtt == "5":
+            return HotLink(self)
+        from bus.hot311 import HotLink311  # a broker of last resort: seldom needed, and it imports us
+
+        return HotLink311(self)
 
     async def _reach(self, link: HotLink) -> None:
         loop = asyncio.get_running_loop()

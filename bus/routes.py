@@ -11,6 +11,7 @@ import logging
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from bus import BusStats, Delivery, Handler
 
@@ -171,3 +172,13 @@ def matches(topic_filter: str, topic: str) -> bool:
         wanted.pop()
         levels = levels[: len(wanted)]
     return len(wanted) == len(levels) and all(w in ("+", level) for w, level in zip(wanted, levels, strict=True))
+
+
+def overlap(one: str, other: str) -> bool:
+    """Return whether some topic matches both filters."""
+    for mine, theirs in zip_longest(one.split("/"), other.split("/")):
+        if "#" in (mine, theirs):  # it matches its parent level too
+            return True
+        if mine is None or theirs is None or (mine != theirs and "+" not in (mine, theirs)):
+            return False
+    return True

@@ -19,7 +19,7 @@ from bus.link import Backoff, Link
 from bus.outbox import Outbox, Outgoing
 from bus.packets import reason, topic_bytes
 from bus.replies import Replies
-from bus.routes import Head, Routes
+from bus.routes import Head, Routes, overlap
 from schemas.errors import BusDisconnected, BusRefused, RequestTimeout
 
 log = logging.getLogger(__name__)
@@ -220,6 +220,8 @@ class Session(Bus):
         correlation: bytes = b"",
     ) -> bool:
         """Send without waiting; see `Bus`."""
+        if response_topic or correlation:
+            self._need_properties(topic)
         if qos:
             if qos != 1:
                 raise ValueError(f"QoS {qos} is not spoken here; use 0 or 1")
@@ -290,6 +292,7 @@ class Session(Bus):
 
     async def request(self, topic: str, payload: bytes, *, reply_to: str, timeout_s: float = 5.0) -> Delivery:
         """Publish with a response topic and correlation data, and return the matching reply; see `Bus`."""
+        self._need_properties(topic)
         message = Outgoing(topic, payload, response_topic=reply_to, correlation=self._replies.correlation())
         message.expires_ns = time.monotonic_ns() + int(timeout_s * 1e9)
         try:
@@ -304,10 +307,19 @@ class Session(Bus):
         finally:
             self._outbox.forget(message)
 
+    def _need_properties(self, topic: str) -> None:
+        if self.address.mqtt != "5":
+            raise BusRefused(
+                f"{topic}: requests and replies need MQTT 5, and the broker at {self.where} speaks"
+                f" {self.address.mqtt} only; install mosquitto and start again"
+            )
+
     # --- in -----------------------------------------------------------------------------------------------------
 
     async def subscribe(self, topic_filter: str, qos: int, handler: Handler, *, manual_ack: bool = False) -> None:
         """Call `handler` for each message; see `Bus`. Without a connection: from the next one on."""
+        if self.address.mqtt != "5":
+            self._refuse_overlap(topic_filter)
         route = self.routes.add(topic_filter, qos, handler, manual_ack)
         self._release_held()
         if link := self._link:
@@ -318,6 +330,15 @@ class Session(Bus):
                 raise
             except BusDisconnected:
                 pass  # subscribed again with the next connection
+
+    def _refuse_overlap(self, topic_filter: str) -> None:
+        """A broker may send one copy or one per filter (MQTT 3.1.1, 3.3.5), and nothing says which it was."""
+        for other in self.routes.filters():
+            if other.topic_filter != topic_filter and overlap(other.topic_filter, topic_filter):
+                raise BusRefused(
+                    f"subscription {topic_filter} overlaps {other.topic_filter}, and the broker at {self.where} speaks"
+                    f" MQTT {self.address.mqtt}: use a bus of its own for it, or install mosquitto"
+                )
 
     def unrouted(
         self, head: Head, payload: bytes | memoryview, retained: bool, pid: int, ack: Callable[[int], None]

@@ -1,4 +1,7 @@
-"""One suite for every Bus: HotBus on both loops, and ControlBus. What it asks for is the contract of `bus.Bus`."""
+"""One suite for every Bus: HotBus and ControlBus, on both loops, with MQTT 5 and 3.1.1.
+
+What it asks for is the contract of `bus.Bus`.
+"""
 
 import asyncio
 import gc
@@ -17,9 +20,16 @@ from bus.client import ControlBus, PahoLink
 from bus.hot import HotBus, HotLink
 from bus.session import Session
 from schemas.errors import BusDisconnected, BusRefused, RequestTimeout
-from tests.bus.conftest import WAIT_S, Broker, Inbox, MakeBus, Relay, eventually, make_certificates
+from tests.bus.conftest import KINDS, WAIT_S, Broker, Inbox, MakeBus, Relay, eventually, make_certificates
 
 pytestmark = pytest.mark.timeout(30)
+
+
+@pytest.fixture(params=list(KINDS))
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each implementation with each version of MQTT."""
+    name: str = request.param
+    return name
 
 
 async def _sync(bus: Session) -> None:
@@ -91,6 +101,7 @@ async def test_a_retained_message_reaches_a_later_reader_and_can_be_cleared(bus:
             assert (got.payload, got.retained) == (b"live", False)
 
 
+@pytest.mark.mqtt5("copies of a message can't be told apart, so overlaps are refused")
 async def test_overlapping_subscriptions_call_each_handler_once(bus: MakeBus) -> None:
     wide, narrow, exact, end = Inbox(), Inbox(), Inbox(), Inbox()
     async with bus("both") as both:
@@ -161,6 +172,7 @@ async def test_deliver_returns_after_the_brokers_word(bus: MakeBus) -> None:
         assert both.stats.published == 1
 
 
+@pytest.mark.mqtt5("an acknowledgement has no reason")
 async def test_deliver_raises_what_the_broker_refused(bus: MakeBus) -> None:
     async with bus("both") as both:
         with pytest.raises(BusRefused, match=r"forbidden/a.*not authorized"):
@@ -235,6 +247,7 @@ async def test_a_reader_that_acknowledges_nothing_gets_only_the_window(bus: Make
 # --- requests ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.mqtt5("no response topics")
 async def test_concurrent_requests_each_get_their_own_reply(bus: MakeBus) -> None:
     async with bus("server") as server, bus("client") as client:
         waiting: list[tuple[str, bytes, bytes]] = []
@@ -253,6 +266,7 @@ async def test_concurrent_requests_each_get_their_own_reply(bus: MakeBus) -> Non
         assert all(topic == "t/reply/client" for topic, _, _ in waiting)
 
 
+@pytest.mark.mqtt5("no response topics")
 async def test_a_request_without_a_reply_times_out(bus: MakeBus) -> None:
     async with bus("client") as client:
         began = time.monotonic()
@@ -261,6 +275,7 @@ async def test_a_request_without_a_reply_times_out(bus: MakeBus) -> None:
         assert 0.15 < time.monotonic() - began < 2
 
 
+@pytest.mark.mqtt5("no response topics")
 async def test_a_reply_to_an_earlier_request_answers_no_later_one(bus: MakeBus) -> None:
     async with bus("server") as server, bus("client") as client:
         asked: list[bytes] = []
@@ -275,6 +290,7 @@ async def test_a_reply_to_an_earlier_request_answers_no_later_one(bus: MakeBus) 
         assert (await second).payload == b"right"
 
 
+@pytest.mark.mqtt5("no response topics")
 async def test_a_request_that_timed_out_is_not_carried_out_later(bus: MakeBus, broker: Broker) -> None:
     inbox = Inbox()
     async with bus("server") as server, bus("client") as client:
@@ -287,6 +303,41 @@ async def test_a_request_that_timed_out_is_not_carried_out_later(bus: MakeBus, b
         await eventually(lambda: client.connected and server.connected, "reconnected")
         await client.deliver("t/ask", b"after")
         assert (await inbox.take()).payload == b"after"
+
+
+# --- MQTT 3.1.1 -------------------------------------------------------------------------------------------------------
+
+
+OLD = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.endswith("-311")])
+
+
+@OLD
+async def test_what_needs_mqtt_5_is_refused_with_what_to_do(bus: MakeBus) -> None:
+    async with bus("both") as both:
+        with pytest.raises(BusRefused, match=r"t/ask.*need MQTT 5.*install mosquitto"):
+            await both.request("t/ask", b"", reply_to="t/reply")
+        for qos in (0, 1):
+            with pytest.raises(BusRefused, match="need MQTT 5"):
+                both.publish("t/reply", b"", qos=qos, correlation=b"1")
+        await _sync(both)
+        assert both.stats.published == 1
+
+
+@OLD
+async def test_subscriptions_that_overlap_are_refused(bus: MakeBus) -> None:
+    inbox = Inbox()
+    async with bus("both") as both:
+        await both.subscribe("t/+/a", 1, inbox)
+        for topic_filter in ("t/#", "t/b/+", "#", "t/b/a", "t/b/a/#"):
+            with pytest.raises(BusRefused, match=r"overlaps t/\+/a.*MQTT 3.1.1"):
+                await both.subscribe(topic_filter, 1, inbox)
+        await both.subscribe("t/b", 1, inbox)
+        await both.subscribe("t/+/a", 1, inbox)
+        await both.deliver("t/b/a", b"one")
+        assert await inbox.payloads(2) == [b"one"] * 2
+        await both.deliver("t/b", b"two")
+        assert (await inbox.take()).payload == b"two"
+    assert inbox.empty
 
 
 # --- connections ------------------------------------------------------------------------------------------------------
@@ -552,6 +603,7 @@ async def test_bytes_are_counted_as_they_cross_the_wire(bus: MakeBus, relay: Rel
     assert (both.stats.published, both.stats.received) == (2, 1)
 
 
+@pytest.mark.mqtt5("a broker does not say what it takes")
 async def test_a_message_that_the_broker_does_not_take_is_dropped_not_fatal(
     peer: Callable[..., object], bus: MakeBus, broker: Broker
 ) -> None:

@@ -83,12 +83,6 @@ def test_the_first_messages_of_a_restarted_publisher_can_be_lost_too(collected: 
     assert collected.counts == (4, 3, 0, 0)
 
 
-def test_the_first_messages_of_a_restarted_publisher_can_be_lost_too(collected: Collected) -> None:
-    for epoch, seq in ((1, 1), (1, 2), (2, 4), (2, 5)):
-        collected.take(seq, epoch)
-    assert collected.counts == (4, 3, 0, 0)
-
-
 def test_each_topic_name_counts_for_itself(collected: Collected) -> None:
     other = READING.name(PLACE, source="press2")
     for seq in (1, 2, 3):
