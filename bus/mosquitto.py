@@ -23,7 +23,8 @@ from types import TracebackType
 from typing import Self
 
 from bus import Address
-from bus.broker_ladder import BrokerProgram, find_broker
+from bus.broker_ladder import find_broker
+from bus.broker_program import BrokerProgram
 from schemas.errors import StartError
 
 __all__ = ["BrokerProcess", "BrokerProgram", "find_broker", "free_port", "probe"]
@@ -58,7 +59,7 @@ def free_port() -> int:
 
 
 def probe(address: Address, timeout_s: float = 2.0) -> None:
-    """Connect to a broker with MQTT 5 and say goodbye.
+    """Connect to a broker with `address.mqtt` and say goodbye.
 
     Without user, password and certificate an answer of "not authorised" will do: the broker is up.
 
@@ -102,7 +103,8 @@ def _connect(address: Address, timeout_s: float) -> socket.socket:
 def _connect_packet(address: Address) -> bytes:
     flags = 0x02 | (0x80 if address.username else 0) | (0x40 if address.password else 0)
     client_id = f"probe-{secrets.token_hex(4)}"
-    body = _text("MQTT") + bytes([5, flags, 0, 10, 0]) + _text(client_id)
+    level = bytes([5, flags, 0, 10, 0]) if address.mqtt == "5" else bytes([4, flags, 0, 10])  # 5: and no properties
+    body = _text("MQTT") + level + _text(client_id)
     for field in filter(None, (address.username, address.password)):
         body += _text(field)
     length = len(body)  # two bytes of length: names and passwords are well below 16 kB
@@ -154,7 +156,7 @@ class BrokerProcess:
         _refuse_if_taken(address)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "data").mkdir(mode=0o700, exist_ok=True)
-        config = folder / "mosquitto.conf"
+        config = folder / f"{self.program.kind}.conf"
         config.write_text(config_text)
         self._log, self._where = folder / "broker.log", address
         with self._log.open("ab") as out:

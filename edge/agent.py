@@ -16,11 +16,12 @@ from pathlib import Path
 from bus import Delivery
 from bus.codec import encode
 from bus.typed import Publisher
-from edge.config_store import SECTIONS, ConfigRefused, ConfigStore, Values, merged
-from edge.contract import Contract, newest_version
+from edge.config.overrides import SECTIONS, ConfigRefused, ConfigStore, Values
+from edge.config.tree import merged
+from edge.inference.contract import Contract, newest_version
+from edge.inference.slot_store import SlotStore
 from edge.process import Process
 from edge.processes import PROCESSES
-from edge.slot_store import SlotStore
 from schemas.errors import ContractError, PlantEdgeError
 from schemas.messages import (
     ConfigSet,

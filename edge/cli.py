@@ -16,8 +16,8 @@ FAILED = 1
 
 
 def _up(given: argparse.Namespace) -> int:
-    from edge.ground import Options
-    from edge.up import up
+    from edge.line.ground import Options
+    from edge.line.up import up
 
     return up(
         Options(
@@ -28,40 +28,40 @@ def _up(given: argparse.Namespace) -> int:
 
 
 def _down(given: argparse.Namespace) -> int:
-    from edge.running import down
+    from edge.commands.running import down
 
     return down(given.home)
 
 
 def _clean(given: argparse.Namespace) -> int:
-    from edge.running import clean
+    from edge.commands.running import clean
 
     return clean(given.home)
 
 
 def _status(given: argparse.Namespace) -> int:
-    from edge.running import status
+    from edge.commands.running import status
 
     return status(given.home, as_json=given.json)
 
 
 def _logs(given: argparse.Namespace) -> int:
-    from edge.logs import logs
+    from edge.commands.logs import logs
 
     return logs(given.home, given.process, follow=given.follow, lines=given.lines)
 
 
 def _doctor(given: argparse.Namespace) -> int:
-    from edge.doctor import doctor
+    from edge.commands.doctor import doctor
 
     return doctor(given.home)
 
 
 def _broker(given: argparse.Namespace) -> int:
-    from edge.printed import acl, broker_configuration
+    from edge.commands.printed import acl, broker_configuration
 
     if given.acl:
-        from edge.bus_commands import device_home
+        from edge.commands.bus import device_home
 
         print(acl(device_home(given.home)), end="")
     else:
@@ -70,7 +70,7 @@ def _broker(given: argparse.Namespace) -> int:
 
 
 def _units(given: argparse.Namespace) -> int:
-    from edge.printed import units, write_units
+    from edge.commands.printed import units, write_units
 
     found = units(given.home)
     if given.out:
@@ -81,13 +81,13 @@ def _units(given: argparse.Namespace) -> int:
 
 
 def _sim(given: argparse.Namespace) -> int:
-    from edge.sim_commands import run
+    from edge.commands.sim import run
 
     return run(given)
 
 
 def _config(given: argparse.Namespace) -> int:
-    from edge.bus_commands import config_get, config_set
+    from edge.commands.bus import config_get, config_set
 
     if given.action == "get":
         return config_get(given.home, given.section or "")
@@ -95,13 +95,13 @@ def _config(given: argparse.Namespace) -> int:
 
 
 def _watch(given: argparse.Namespace) -> int:
-    from edge.bus_commands import watch
+    from edge.commands.bus import watch
 
     return watch(given.home, given.filter, given.count, given.for_s)
 
 
 def _write(given: argparse.Namespace) -> int:
-    from edge.bus_commands import write
+    from edge.commands.bus import write
 
     return write(given.home, given.source, given.tag, given.value)
 
@@ -198,7 +198,7 @@ def _add_sim(sim: argparse.ArgumentParser) -> None:
 def main() -> int:
     """Entry point of `plantedge`."""
     given = make_parser().parse_args()
-    from edge.installation import installation_problems
+    from edge.commands.installation import installation_problems
 
     if problems := installation_problems():
         print(f"plantedge: {'; '.join(problems)}", file=sys.stderr)

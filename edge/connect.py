@@ -1,7 +1,8 @@
 """connect@SOURCE: speaks to one PLC. In: decision, write. Out: raw, output, reply, event, status.
 
-It alone writes the PLC's outputs, under a lease (`edge/outputs.py`); `edge/source.py` holds the link, in a thread of
-its own, so that neither the broker nor this loop can stop the fail-safe. `edge/writes.py` rules what others may write.
+It alone writes the PLC's outputs, under a lease (`edge/plc/outputs.py`); `edge/plc/source.py` holds the link, in a
+thread of its own, so that neither the broker nor this loop can stop the fail-safe. `edge/plc/writes.py` rules what
+others may write.
 """
 
 from __future__ import annotations
@@ -16,13 +17,11 @@ from bus import Delivery
 from bus.codec import encode
 from bus.typed import Publisher
 from edge.connectors import load_driver
-from edge.outputs import machine_of, output_problems, own_tags
-from edge.poll import poll_groups
-from edge.process import Process
-from edge.settings import Source
-from edge.source import SourceLink
-from edge.tags import Tag, load_tags
-from edge.told import (
+from edge.plc.outputs import machine_of, output_problems, own_tags
+from edge.plc.poll import poll_groups
+from edge.plc.source import SourceLink
+from edge.plc.tags import Tag, load_tags
+from edge.plc.told import (
     Counters,
     Decided,
     FailsafeChange,
@@ -33,7 +32,9 @@ from edge.told import (
     WriteJob,
     Written,
 )  # fmt: skip
-from edge.writes import WriteGate, answer, refusal, reply_is_allowed
+from edge.plc.writes import WriteGate, answer, refusal, reply_is_allowed
+from edge.process import Process
+from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, WriteRefused
 from schemas.messages import Decision, Output, Phase, Reading, Reply, Severity, State, Write
 from schemas.topics import DECISION, OUTPUT, READING, REPLY, WRITE

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 from bus import Delivery
 from edge.flow import Flow
-from edge.forward import Forwarder
-from edge.points import Point, PointMaker
+from edge.history.forward import Forwarder
+from edge.history.points import Point, PointMaker
+from edge.history.retention import Retention
+from edge.history.store import FILE, Store
 from edge.process import Process
-from edge.retention import Retention
-from edge.store import FILE, Store
 from schemas.messages import Event, Insight, Output, Phase, Reading, Result, Severity, State
 from schemas.topics import EVENT, INSIGHT, OUTPUT, READING, RESULT
 

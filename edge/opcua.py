@@ -14,12 +14,12 @@ from asyncua.server.server import Server
 
 from bus import Delivery
 from edge.flow import Flow
-from edge.opcua_security import SecuredServer, Users, secure
-from edge.opcua_space import NAMESPACE, Space
+from edge.opcua_server.security import SecuredServer, Users, secure
+from edge.opcua_server.space import NAMESPACE, Space
+from edge.plc.tags import load_tags
 from edge.process import Process
 from edge.processes import PROCESSES
 from edge.settings import Settings
-from edge.tags import load_tags
 from schemas.errors import StartError
 from schemas.messages import Insight, Reading, Result, Slot, Status
 from schemas.topics import INSIGHT, READING, RESULT, SLOT_STATE, STATUS

@@ -26,8 +26,8 @@ import msgspec
 from bus import Address, Bus, Delivery, Will
 from bus.codec import encode
 from bus.typed import Publisher, Reader, TypedStats
-from edge.clock import boot_id, clock_state
-from edge.notify import notify
+from edge.host.clock import boot_id, clock_state
+from edge.host.notify import notify
 from edge.processes import Lane, ProcessRow, row
 from edge.settings import Settings, load_settings
 from schemas.errors import PlantEdgeError, SettingsError

@@ -1,8 +1,8 @@
 """THE SECOND TABLE: every process of a device. systemd units and `plantedge up` are driven by it.
 
 A process is `edge.<name>`, one file with `async def main(process)`; instances come from the device's settings
-(`connect@line`). A reader of a topic here is a reader in `schemas/topics.py`; tests/edge/test_processes.py holds the two
-tables together.
+(`connect@line`). A reader of a topic here is a reader in `schemas/topics.py`; tests/edge/test_processes.py holds the
+two tables together.
 """
 
 from __future__ import annotations

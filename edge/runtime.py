@@ -4,7 +4,7 @@ Frames come on a connection of their own. A model runs on the loop itself: a thr
 wake-ups cost more than a small model's run (46-78 ms under load). What is queued when a run begins is its
 batch; nothing waits for more. A decision leaves before the result that explains it.
 
-`python -m edge.runtime --models-dir DIR` runs models without a device folder; see `edge.standalone`.
+`python -m edge.runtime --models-dir DIR` runs models without a device folder; see `edge.line.standalone`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from bus import Bus, Delivery
 from bus.typed import Reader
-from edge.insights import WINDOW_S, Alarm, AlarmWatch, Tally
-from edge.pipeline import Answer, Pipeline
+from edge.inference.insights import WINDOW_S, Alarm, AlarmWatch, Tally
+from edge.inference.pipeline import Answer, Pipeline
+from edge.inference.slots import Slots
 from edge.settings import FrameInput, WindowInput
-from edge.slots import Slots
 from schemas.messages import (
     Decision,
     Frame,
@@ -38,7 +38,7 @@ from schemas.topics import DECISION, FRAME, INSIGHT, READING, RESULT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge.loaded import LoadedModel
+    from edge.inference.loaded import LoadedModel
     from edge.process import Process
 
 M = TypeVar("M", bound=Message)
@@ -269,6 +269,6 @@ async def main(process: Process) -> None:
 
 
 if __name__ == "__main__":
-    from edge.standalone import main as standalone  # only this entry needs a supervisor and contracts
+    from edge.line.standalone import main as standalone  # only this entry needs a supervisor and contracts
 
     sys.exit(standalone())

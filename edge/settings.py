@@ -226,6 +226,6 @@ def load_settings(home: Path) -> Settings:
     Raises:
         SettingsError: every problem of every file, as `file:line: what, what to do`.
     """
-    from edge.settings_files import read_settings  # the loader is larger than the model; it imports us
+    from edge.config.files import read_settings  # the loader is larger than the model; it imports us
 
     return read_settings(home)

@@ -17,10 +17,10 @@ import psutil
 from bus import Address, Delivery, Tls
 from bus.client import ControlBus
 from bus.typed import Publisher, RateLimit, Reader
-from edge.health import DeviceView, Machine
-from edge.outbox import Outbox, today
 from edge.process import Process
 from edge.security.identity import certificate_until_ns
+from edge.upstream.health import DeviceView, Machine
+from edge.upstream.outbox import Outbox, today
 from schemas.errors import BusDisconnected, BusError, CodecError
 from schemas.messages import (
     ConfigState,

@@ -12,8 +12,8 @@ import pkgutil
 from collections.abc import Iterator, Sequence
 from typing import Protocol, cast
 
+from edge.plc.tags import Tag
 from edge.settings import Source
-from edge.tags import Tag
 from schemas.errors import SettingsError
 from schemas.messages import Sample
 
@@ -40,7 +40,7 @@ class Connector(Protocol):
         ...
 
     def write(self, tag: Tag, value: bool | int | float | str) -> None:
-        """Write one value (engineering units, checked by `edge.tags.coerce`); returns when the PLC has acknowledged it.
+        """Write one value (engineering units, checked by `edge.plc.tags`); returns when the PLC has acknowledged it.
 
         Raises:
             TagError: the PLC refused.

@@ -17,9 +17,9 @@ from pymodbus.client import ModbusTcpClient
 from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
-from edge.registers import MAX_BITS, MAX_REGISTERS, Area, Point, Request, decode, encode, plan, point_of
+from edge.plc.registers import MAX_BITS, MAX_REGISTERS, Area, Point, Request, decode, encode, plan, point_of
+from edge.plc.tags import Tag
 from edge.settings import Section, Source
-from edge.tags import Tag
 from schemas.errors import ConnectorError, SettingsError, TagError
 from schemas.messages import Quality, Sample
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.contract import Contract
+    from edge.inference.contract import Contract
 
 # From 1.29 on, ONNX Runtime reports its use to its maker over HTTPS and keeps a device id and a store of events in the
 # home folder, unless it is told not to before it is loaded (its Privacy.md). Only the uplink speaks to the outside.

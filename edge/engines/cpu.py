@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.contract import Contract, Input, Output
+    from edge.inference.contract import Contract, Input, Output
 
 _ort: Any = onnxruntime
 # ORT's errors share no base class but Exception, and their number grows; its Python side raises the first two.

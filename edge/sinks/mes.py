@@ -10,8 +10,8 @@ import time
 from datetime import UTC, datetime
 
 from bus.typed import Publisher
+from edge.plc.tags import load_tags
 from edge.process import Process
-from edge.tags import load_tags
 from schemas.messages import Event, MesEvent, MesResult, MesTag, Quality, Reading, Result, Value
 from schemas.topics import MES_EVENT, MES_RESULT, MES_TAG, slug
 

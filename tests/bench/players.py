@@ -13,9 +13,9 @@ import numpy as np
 
 from bus import Address
 from bus.codec import encode
-from edge.clock import boot_id
-from edge.contract import Contract
 from edge.engines import load_engine
+from edge.host.clock import boot_id
+from edge.inference.contract import Contract
 from schemas.messages import Frame
 from schemas.topics import FRAME, RESULT, Place
 from tests.bench.machine import real_time

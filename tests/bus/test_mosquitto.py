@@ -18,7 +18,8 @@ import pytest
 from bus import Address
 from bus.broker import Account, device_acl, password_file
 from bus.broker_config import DeviceBroker, development, device_config
-from bus.broker_ladder import VARIABLE, _Failed, _no_service_starts
+from bus.broker_ladder import VARIABLE, _no_service_starts
+from bus.broker_program import RungFailed
 from bus.mosquitto import BrokerProcess, find_broker, free_port, probe
 from schemas.errors import StartError
 from schemas.topics import STATUS, Place, Role
@@ -267,8 +268,8 @@ def test_services_stay_stopped_only_meanwhile(tmp_path: Path) -> None:
     assert not policy.exists()
     policy.write_text("#!/bin/sh\nexit 0\n")
     policy.chmod(0o700)
-    with pytest.raises(_Failed), _no_service_starts(policy):
-        raise _Failed("the install failed")
+    with pytest.raises(RungFailed), _no_service_starts(policy):
+        raise RungFailed("the install failed")
     assert policy.read_text().endswith("exit 0\n")
     assert policy.stat().st_mode & 0o777 == 0o700
 

@@ -15,9 +15,10 @@ import pytest
 
 import edge
 from bus.broker_config import PRODUCTION, device_config
-from edge import bus_commands, installation, printed
-from edge.doctor import Level, examine
-from edge.ports import PortChoice
+from edge.commands import bus as bus_commands
+from edge.commands import installation, printed
+from edge.commands.doctor import Level, examine
+from edge.host.ports import PortChoice
 from edge.processes import PROCESSES
 from edge.settings import load_settings
 from schemas.errors import StartError
@@ -190,7 +191,9 @@ def test_a_package_that_was_overwritten_is_told(tmp_path: Path) -> None:
     for package in installation.PACKAGES:
         (site / package).mkdir(parents=True)
         (site / package / "__init__.py").write_text(f'"""{package} of PlantEdge"""\n')
-    shutil.copy(installation.__file__, site / "edge" / "installation.py")
+    (site / "edge" / "commands").mkdir()
+    (site / "edge" / "commands" / "__init__.py").touch()
+    shutil.copy(installation.__file__, site / "edge" / "commands" / "installation.py")
     info = site / "plantedge-9.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plantedge\nVersion: 9\n")
@@ -198,7 +201,7 @@ def test_a_package_that_was_overwritten_is_told(tmp_path: Path) -> None:
         f"{name}/__init__.py,{installation._digest(site / name / '__init__.py')},1" for name in installation.PACKAGES
     ]
     (info / "RECORD").write_text("\n".join(rows) + "\n")
-    code = "from edge.installation import installation_problems; print(installation_problems())"
+    code = "from edge.commands.installation import installation_problems; print(installation_problems())"
     argv = [sys.executable, "-S", "-P", "-c", code]
 
     def told() -> str:

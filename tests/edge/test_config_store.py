@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.config_store import ConfigRefused, ConfigStore, leaves
+from edge.config.overrides import ConfigRefused, ConfigStore, leaves
 from schemas.topics import Role
 
 DEVICE = """

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import edge.sim
-from edge.contract import Contract
 from edge.engines import Session, cpu
+from edge.inference.contract import Contract
 from edge.sim.parts import LABELS, PartStream
 from edge.sim.signals import FAULTS, Fault, FaultKind, line_signals
 

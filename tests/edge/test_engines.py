@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 import pytest
 
-from edge.contract import Contract
 from edge.engines import engine_names, load_engine
-from edge.loaded import load_model
+from edge.inference.contract import Contract
+from edge.inference.loaded import load_model
 from schemas.errors import ContractError
 from tests.edge.small_models import SHAPE, anomaly, seal, write_anomaly, write_classifier
 

@@ -2,8 +2,8 @@ import msgspec
 import pytest
 
 from bus.codec import decode, encode
-from edge.health import ALERT_CODES, DeviceView, Machine
 from edge.settings import Device, Settings
+from edge.upstream.health import ALERT_CODES, DeviceView, Machine
 from schemas.messages import Event, Health, Insight, Models, Phase, Severity, Slot, State, Status
 from schemas.topics import UP_HEALTH, UP_MODELS
 

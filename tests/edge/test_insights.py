@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from edge.insights import AlarmWatch, Tally
-from edge.pipeline import Pipeline
+from edge.inference.insights import AlarmWatch, Tally
+from edge.inference.pipeline import Pipeline
 from edge.settings import FrameInput
 from edge.settings import Pipeline as PipelineSettings
 from schemas.messages import Latency, Outcome, Phase, Quality, Result, Verdict

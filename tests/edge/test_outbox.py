@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.outbox import Outbox, today
+from edge.upstream.outbox import Outbox, today
 from schemas.errors import CodecError
 from schemas.messages import Alert, Models, Phase, Report, Severity
 from schemas.topics import UP_ALERT, UP_MODELS, UP_REPORT

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.engines import load_engine
-from edge.loaded import load_model
-from edge.pipeline import QUEUE_BATCHES, Pipeline
+from edge.inference.loaded import load_model
+from edge.inference.pipeline import QUEUE_BATCHES, Pipeline
 from edge.settings import DecisionRule, FrameInput, WindowInput
 from edge.settings import Pipeline as PipelineSettings
 from schemas.errors import ContractError

@@ -1,4 +1,4 @@
-from edge.points import PointMaker, key, value
+from edge.history.points import PointMaker, key, value
 from schemas.messages import Latency, Outcome, Quality, Reading, Result, Sample, Verdict
 from schemas.topics import Place
 

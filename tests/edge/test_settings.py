@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import edge
+from edge.config.files import read_settings
+from edge.config.toml_lines import KeyPath, key_lines
 from edge.settings import Settings, load_settings
-from edge.settings_files import read_settings
-from edge.toml_lines import KeyPath, key_lines
 from schemas.errors import SettingsError
 
 DEMO = Path(edge.__file__).parent / "sim" / "demo"

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from edge.contract import newest_version
 from edge.engines import load_engine
-from edge.loaded import load_model
+from edge.inference.contract import newest_version
+from edge.inference.loaded import load_model
 from schemas.errors import ContractError
 from tests.edge.small_models import write_classifier
 

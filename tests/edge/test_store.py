@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.forward import Forwarder
-from edge.history import count, lines
-from edge.points import Point
+from edge.history.forward import Forwarder
+from edge.history.points import Point
+from edge.history.query import count, lines
+from edge.history.store import FILE, Store
 from edge.sinks import ArchiveError, LinesRefused
-from edge.store import FILE, Store
 
 
 @pytest.fixture

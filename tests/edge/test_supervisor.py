@@ -14,10 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edge import child, spawn
-from edge.child import Command
-from edge.run_state import Phase, log_file, read_state
-from edge.supervisor import Supervisor
+from edge.supervision import child, spawn
+from edge.supervision.child import Command
+from edge.supervision.run_state import Phase, log_file, read_state
+from edge.supervision.supervisor import Supervisor
 from schemas.errors import StartError
 
 NOTIFY = """
@@ -227,8 +227,8 @@ async def test_a_child_leaves_no_process_of_its_own(supervisor: Supervisor, tmp_
 SUPERVISE = """
 import asyncio, sys
 from pathlib import Path
-from edge.child import Command
-from edge.supervisor import Supervisor
+from edge.supervision.child import Command
+from edge.supervision.supervisor import Supervisor
 async def main():
     async with Supervisor(Path(sys.argv[1])) as supervisor:
         argv = (sys.executable, "-I", "-S", "-c", sys.argv[2])

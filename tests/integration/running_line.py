@@ -9,22 +9,35 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bus import Delivery
 from bus.hot import HotBus
 from bus.typed import Reader
-from edge.demo import control_socket
+from edge.config.files import OVERLAY_FILE
+from edge.line.demo import control_socket
 from edge.process import broker_address
-from edge.run_state import ChildState, RunState, read_state
 from edge.settings import load_settings
-from edge.settings_files import OVERLAY_FILE
 from edge.sim.control import ask
-from schemas.messages import Decision, Event, Frame, Insight, Outcome, Output, Proof, Result, State, Status
-from schemas.topics import DECISION, EVENT, FRAME, INSIGHT, OUTPUT, RESULT, STATUS
+from edge.supervision.run_state import ChildState, RunState, read_state
+from schemas.messages import (
+    Decision,
+    Frame,
+    Insight,
+    MesResult,
+    Outcome,
+    Output,
+    Proof,
+    Result,
+    Slot,
+    State,
+    Status,
+)
+from schemas.topics import DECISION, FRAME, INSIGHT, MES_RESULT, OUTPUT, RESULT, SLOT_DESIRED, STATUS
 
 PIPELINE = "cap_inspection"
 BULK = "line_anomaly"
@@ -49,9 +62,11 @@ class RunningLine:
         self.work = work
         self.home = work / "demo" / "device"
         argv = [sys.executable, "-P", "-m", "edge.cli", "up", "--plain", "--parts-per-s", str(parts_per_s)]
+        # An installed device has its bytecode; to compile it at each start would cost the OPC UA server seconds.
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         with (work / "up.txt").open("wb") as said:
             self._process = subprocess.Popen(
-                argv, env=os.environ | {"PLANTEDGE_DIR": str(work)}, stdout=said, stderr=subprocess.STDOUT
+                argv, env=env | {"PLANTEDGE_DIR": str(work)}, stdout=said, stderr=subprocess.STDOUT
             )
 
     @property
@@ -134,6 +149,16 @@ def stored(home: Path, measurement: str) -> list[Stored]:
     return found
 
 
+def stored_failsafes(home: Path) -> list[tuple[int, str]]:
+    """When the fail-safe was latched, wall clock in nanoseconds, and why, as the historian's events say it."""
+    with contextlib.closing(sqlite3.connect(f"file:{home}/state/historian.db?mode=ro", uri=True)) as db:
+        rows = db.execute(
+            "select p.time_ns, p.fields from point p join series s on s.id = p.series"
+            " where s.key like 'event,code=failsafe,%' and p.fields like '%phase=\"new\"%' order by p.time_ns"
+        ).fetchall()  # fmt: skip
+    return [(when, match[1]) for when, fields in rows if (match := re.search(r'arg_reason="([^"]*)"', fields))]
+
+
 def newest_point(home: Path) -> int:
     """The id of the newest point of the store."""
     with contextlib.closing(sqlite3.connect(f"file:{home}/state/historian.db?mode=ro", uri=True, timeout=2.0)) as db:
@@ -152,8 +177,7 @@ class Observer:
         self.again: Counter[str] = Counter()
         self.insights: list[Insight] = []
         self.status: dict[str, list[tuple[float, Status]]] = {}
-        self.events: list[tuple[float, Event]] = []
-        self.last: dict[str, float] = {}
+        self.last: defaultdict[str, float] = defaultdict(float)
 
     @contextlib.asynccontextmanager
     async def watching(self, line: RunningLine) -> AsyncIterator["Observer"]:
@@ -171,7 +195,8 @@ class Observer:
             await Reader(OUTPUT, Output, lambda output, _: self._output(output)).attach(person, place)
             await Reader(INSIGHT, Insight, lambda one, told: self._insight(one, told.retained)).attach(person, place)
             await Reader(STATUS, Status, lambda status, _: self._status(status)).attach(person, place)
-            await Reader(EVENT, Event, lambda event, _: self._event(event)).attach(person, place)
+            await Reader(MES_RESULT, MesResult, lambda _, told: self._note("mes", told)).attach(person, place)
+            await Reader(SLOT_DESIRED, Slot, lambda _, told: self._note("slot", told)).attach(person, place)
             yield self
 
     def _frame(self, frame: Frame) -> None:
@@ -201,10 +226,12 @@ class Observer:
             self.insights.append(insight)
 
     def _status(self, status: Status) -> None:
-        self.status.setdefault(status.process, []).append((time.monotonic(), status))
+        said = time.monotonic() - (time.time_ns() - status.time_ns) / 1e9  # a retained one may be old
+        self.status.setdefault(status.process, []).append((said, status))
 
-    def _event(self, event: Event) -> None:
-        self.events.append((time.monotonic(), event))
+    def _note(self, what: str, told: Delivery) -> None:
+        if not told.retained:
+            self.last[what] = time.monotonic()
 
     def of(self, pipeline: str, *outcomes: Outcome) -> list[Result]:
         """Results of a pipeline, of all outcomes or of some."""
@@ -216,7 +243,8 @@ class Observer:
         told = self.status.get(process)
         return int(told[-1][1].counters.get(name, 0)) if told else 0
 
-    def active(self, process: str, since: float) -> bool:
-        """Whether a process said `active` after `since`, and nothing else after that."""
-        told = self.status.get(process, [])
-        return bool(told) and told[-1][0] > since and told[-1][1].state is State.ACTIVE
+    def active(self, process: str, since: float) -> float | None:
+        """When a process said after `since` that it is active, in the words that still hold; None while it does not."""
+        told = [at for at, status in self.status.get(process, []) if at > since and status.state is State.ACTIVE]
+        holds = bool(told) and self.status[process][-1][1].state is State.ACTIVE
+        return told[0] if holds else None

@@ -10,7 +10,7 @@ from PIL import Image
 
 from edge.camera import judged
 from edge.cameras import Picture, camera_drivers, load_grabber
-from edge.clock import boot_id
+from edge.host.clock import boot_id
 from edge.settings import Camera
 from edge.sim.camera import Album, CameraServer, Shot, pack_shot
 from edge.sim.parts import PartStream

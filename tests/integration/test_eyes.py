@@ -22,8 +22,8 @@ import msgpack
 import pytest
 from playwright.async_api import async_playwright
 
-from edge.run_state import read_state
 from edge.settings import Settings, load_settings
+from edge.supervision.run_state import read_state
 from schemas.messages import schema_of
 from schemas.topics import Codec, row_of
 from tests.conftest import find_node_module, find_program

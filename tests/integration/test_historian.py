@@ -16,7 +16,7 @@ import pytest
 
 from bus.mosquitto import free_port
 from bus.typed import Publisher
-from edge.history import count
+from edge.history.query import count
 from schemas.messages import Latency, Outcome, Quality, Reading, Result, Sample, State, Verdict
 from schemas.topics import READING, RESULT, STATUS
 from tests.device import Device

@@ -18,9 +18,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from edge.connectors import load_driver
-from edge.contract import Contract
+from edge.inference.contract import Contract
+from edge.plc.tags import Tag
 from edge.settings import Source
-from edge.tags import Tag
 from schemas.messages import Phase, Quality, Sample
 from schemas.topics import EVENT, READING, RESULT, SLOT_STATE
 from tests.device import Device

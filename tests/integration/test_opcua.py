@@ -13,7 +13,7 @@ import pytest
 
 from bus.mosquitto import free_port
 from bus.typed import Publisher
-from edge.opcua_security import hash_password
+from edge.opcua_server.security import hash_password
 from schemas.messages import Latency, Outcome, Quality, Reading, Result, Sample, State, Verdict
 from schemas.topics import READING, RESULT, STATUS
 from tests.device import Device

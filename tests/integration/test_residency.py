@@ -16,9 +16,9 @@ from bus import Address, Delivery, Tls
 from bus.mosquitto import BrokerProcess, find_broker
 from cloud.pki import Authority
 from cloud.serve import start_broker
-from edge.clock import boot_id
-from edge.outbox import Outbox, today
+from edge.host.clock import boot_id
 from edge.security.identity import install, make_request
+from edge.upstream.outbox import Outbox, today
 from schemas.messages import Event, Frame, Phase, Reading, Sample, Severity, State, Status
 from schemas.topics import EVENT, FRAME, READING, RESULT, STATUS
 from tests.device import Device, User

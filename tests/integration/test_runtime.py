@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bus.codec import encode
-from edge.clock import boot_id
+from edge.host.clock import boot_id
 from schemas.messages import Frame, Phase, Proof, Quality, Reading, Sample, Slot, State, Verdict
 from schemas.topics import DECISION, EVENT, FRAME, INSIGHT, READING, RESULT, SLOT_DESIRED, SLOT_STATE, STATUS
 from tests.device import Device

@@ -17,9 +17,9 @@ import pytest
 from bus import Address
 from bus.hot import HotBus
 from bus.mosquitto import BrokerProcess, find_broker, free_port, probe
-from edge.clock import boot_id
+from edge.host.clock import boot_id
+from edge.line.standalone import Given, read_models, write_home
 from edge.settings import load_settings
-from edge.standalone import Given, read_models, write_home
 from schemas.errors import ContractError
 from schemas.messages import Frame, Verdict
 from schemas.topics import FRAME, RESULT, Place
@@ -119,8 +119,8 @@ async def _shoot(camera):
 
 async def _in_opc_ua(endpoint, path, folder):
     probing = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "edge.opcua_probe", endpoint, path, "--folder", folder / "client", "--timeout", "30",
-        cwd=ROOT, stdout=subprocess.PIPE,
+        sys.executable, "-m", "edge.opcua_server.probe", endpoint, path, "--folder", folder / "client",
+        "--timeout", "30", cwd=ROOT, stdout=subprocess.PIPE,
     )  # fmt: skip
     said, _ = await probing.communicate()
     return said.decode().strip()

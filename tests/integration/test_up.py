@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edge.run_state import read_state
+from edge.supervision.run_state import read_state
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
 READY_S = 90.0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import onnx
 
-from edge.contract import MODEL_FILE, Channel, Input, Measured, Output
+from edge.inference.contract import MODEL_FILE, Channel, Input, Measured, Output
 from edge.sim.optics import SIZE
 from edge.sim.parts import LABELS
 from edge.sim.training import dataset, line, reference, temperature

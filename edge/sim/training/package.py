@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 import onnx
 
-from edge.contract import (
+from edge.engines import cpu
+from edge.inference.contract import (
     CONTRACT_FILE,
     GOLDEN_FILE,
     MODEL_FILE,
@@ -25,7 +26,6 @@ from edge.contract import (
     Output,
     Timing,
 )
-from edge.engines import cpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable

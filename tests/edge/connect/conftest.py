@@ -21,7 +21,7 @@ from bus.broker_config import development, device_config
 from bus.hot import HotBus
 from bus.mosquitto import BrokerProcess, find_broker, free_port
 from bus.typed import Publisher, Reader
-from edge.clock import boot_id
+from edge.host.clock import boot_id
 from edge.sim import control
 from schemas.messages import Decision, Event, Message, Output, Phase, Proof, Reading, Status, Verdict
 from schemas.topics import DECISION, EVENT, OUTPUT, READING, STATUS, Place, Role, Topic

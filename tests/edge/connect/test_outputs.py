@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.outputs import NOTHING, OutputsMachine, Put, Step, machine_of, output_problems, own_tags
+from edge.plc.outputs import NOTHING, OutputsMachine, Put, Step, machine_of, output_problems, own_tags
+from edge.plc.tags import Access, Tag
 from edge.settings import Outputs
-from edge.tags import Access, Tag
 from schemas.messages import Decision, Phase, Proof, Verdict
 
 BOOT = "b00t"

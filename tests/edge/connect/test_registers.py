@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.registers import Area, decode, encode, plan, point_of
-from edge.tags import INTEGERS, ORDERS, Access, Tag, coerce
+from edge.plc.registers import Area, decode, encode, plan, point_of
+from edge.plc.tags import INTEGERS, ORDERS, Access, Tag, coerce
 from schemas.errors import TagError
 
 

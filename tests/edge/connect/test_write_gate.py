@@ -2,8 +2,8 @@
 
 import pytest
 
-from edge.tags import Access, Tag
-from edge.writes import Admitted, WriteGate, answer, reply_is_allowed, same_value
+from edge.plc.tags import Access, Tag
+from edge.plc.writes import Admitted, WriteGate, answer, reply_is_allowed, same_value
 from schemas.errors import WriteRefused
 from schemas.messages import Reply, Value, Write
 from schemas.topics import Place

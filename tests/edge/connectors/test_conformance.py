@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 from edge.connectors import Connector, Driver, driver_names, load_driver
+from edge.plc.tags import Access, Tag
 from edge.settings import Source
-from edge.tags import Access, Tag
 from schemas.errors import ConnectorError, SettingsError, TagError
 from schemas.messages import Quality, Sample
 from tests.peers.modbus_peer import modbus_peer

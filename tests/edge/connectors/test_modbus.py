@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from edge.connectors.modbus import ModbusConnector, open_connector
+from edge.plc.tags import Access, Tag
 from edge.settings import Source
-from edge.tags import Access, Tag
 from schemas.errors import SettingsError
 from schemas.messages import Quality, Sample
 from tests.peers.modbus_peer import modbus_peer

@@ -1,0 +1,1 @@
+"""A device's settings: read from files with every problem at once, and overridden by topic."""

@@ -1,0 +1,1 @@
+"""The local time-series store: points, writing, forwarding, retention, queries."""

@@ -1,0 +1,1 @@
+"""From an input to a decision: contracts, slots, windows, pipelines, verdicts. Pure but for the engine."""

@@ -1,0 +1,149 @@
+"""The last readings of some tags as one tensor, with the quality of what stands in it. Pure.
+
+A Bad value never becomes a number that looks Good: with `hold` the last Good value stands in for it and the window is
+Uncertain; with `skip` (and where nothing can be held) a window that contains it is refused with the reason.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from schemas.messages import Quality, Reading, Sample
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edge.inference.contract import Input
+    from edge.settings import WindowInput
+
+_SPAN_TOLERANCE: Final = 0.25  # of the time that a window should span; a scan or two may be missing
+_MISSING: Final = Sample(quality=Quality.BAD, reason="not in the reading")
+
+
+class _Trust(IntEnum):
+    """What stands in one cell."""
+
+    GOOD = 0
+    UNCERTAIN = 1
+    HELD = 2
+    BAD = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A tensor of [1, length, tags], oldest first; None when it was refused, `reason` then says why."""
+
+    tensor: NDArray[Any] | None
+    quality: Quality
+    reason: str
+
+
+class WindowBuffer:
+    """Collects readings of one poll group; `add` says when a window is due."""
+
+    def __init__(self, spec: WindowInput, *, hold: bool) -> None:
+        """Allocate once. Rows are written twice, so that the last `length` always lie in one piece."""
+        self._group, self._tags, self._length, self._every = spec.group, spec.tags, spec.length, spec.every
+        self._hold = hold
+        width = len(spec.tags)
+        self._values = np.zeros((2 * spec.length, width))
+        self._trust = np.full((2 * spec.length, width), _Trust.BAD, dtype=np.uint8)
+        self._scans = np.zeros(2 * spec.length, dtype=np.int64)
+        self._good: list[float | None] = [None] * width
+        self._why = [""] * width
+        self._epoch = 0
+        self._count = 0
+
+    def add(self, reading: Reading) -> bool:
+        """Take a reading; return whether a window is due now. Other groups and repeats change nothing."""
+        if reading.group != self._group:
+            return False
+        if reading.epoch != self._epoch:  # the source started again: what came before is of another run
+            self._epoch, self._count = reading.epoch, 0
+        elif reading.scan_ns <= self._scans[(self._count - 1) % self._length]:
+            return False
+        row = self._count % self._length
+        for column, tag in enumerate(self._tags):
+            value, trust = self._cell(column, reading.tags.get(tag, _MISSING))
+            self._values[row :: self._length, column] = value
+            self._trust[row :: self._length, column] = trust
+        self._scans[row :: self._length] = reading.scan_ns
+        self._count += 1
+        return self._count >= self._length and (self._count - self._length) % self._every == 0
+
+    def _cell(self, column: int, sample: Sample) -> tuple[float, _Trust]:
+        value = sample.value
+        usable = isinstance(value, bool | int | float) and math.isfinite(value)
+        if usable and sample.quality is not Quality.BAD:
+            number = float(value)  # type: ignore[arg-type]  # `usable` says that it is a number
+            if sample.quality is Quality.GOOD:
+                self._good[column] = number
+                return number, _Trust.GOOD
+            self._why[column] = sample.reason or "uncertain"
+            return number, _Trust.UNCERTAIN
+        self._why[column] = sample.reason or ("bad" if usable else "not a finite number")
+        held = self._good[column]
+        return (held, _Trust.HELD) if self._hold and held is not None else (math.nan, _Trust.BAD)
+
+    def take(self, model: Input | None) -> Window:
+        """Return the window that is due, as `model` takes it; without one, as numbers."""
+        dtype = model.dtype if model else "float64"
+        first = self._count % self._length
+        cells = slice(first, first + self._length)
+        trust = self._trust[cells]
+        worst = int(trust.max())
+        column = int(trust.max(axis=0).argmax())
+        if worst == _Trust.BAD:
+            return self._refuse(column, f"in {int((trust[:, column] == _Trust.BAD).sum())} of {self._length} readings")
+        held = (trust == _Trust.HELD).all(axis=0)
+        if held.any():
+            return self._refuse(int(held.argmax()), "for the whole window, nothing of it is measured")
+        values = self._values[cells]
+        low, high = _range(dtype)
+        outside = ((values < low) | (values > high)).any(axis=0)
+        if outside.any():
+            return Window(None, Quality.BAD, f"{self._tags[int(outside.argmax())]} does not fit into {dtype}")
+        tensor = values.astype(dtype)[None]
+        if worst != _Trust.GOOD:
+            word = "held" if worst == _Trust.HELD else "uncertain"
+            return Window(tensor, Quality.UNCERTAIN, f"{self._tags[column]} {word} ({self._why[column]})")
+        if model is None:
+            return Window(tensor, Quality.GOOD, "")
+        reason = self._out_of_range(values, model) or self._wrong_span(cells, model.sample_s)
+        return Window(tensor, Quality.UNCERTAIN if reason else Quality.GOOD, reason)
+
+    def _refuse(self, column: int, how_long: str) -> Window:
+        return Window(None, Quality.BAD, f"{self._tags[column]} bad {how_long} ({self._why[column]})")
+
+    def _out_of_range(self, values: NDArray[Any], model: Input) -> str:
+        """Values that the model has not been made for make no good result, however sure it sounds."""
+        for tag, channel, low, high in zip(
+            self._tags, model.channels, values.min(axis=0), values.max(axis=0), strict=True
+        ):
+            if low < channel.low or high > channel.high:
+                odd = low if low < channel.low else high
+                return f"{tag} is {odd:g}, the model knows {channel.low:g} to {channel.high:g} {channel.unit}"
+        return ""
+
+    def _wrong_span(self, cells: slice, sample_s: float | None) -> str:
+        """A window of readings that lie too far apart, or too close, is not what the model knows."""
+        if sample_s is None or self._length < 2:
+            return ""
+        scans = self._scans[cells]
+        span_s, wanted_s = (int(scans[-1]) - int(scans[0])) / 1e9, sample_s * (self._length - 1)
+        if abs(span_s - wanted_s) <= _SPAN_TOLERANCE * wanted_s:
+            return ""
+        return f"the window spans {span_s:.2f} s, the model expects {wanted_s:.2f} s"
+
+
+@lru_cache(maxsize=8)
+def _range(dtype: str) -> tuple[float, float]:
+    kind = np.dtype(dtype)
+    info = np.iinfo(kind) if kind.kind in "iu" else np.finfo(kind)
+    return float(info.min), float(info.max)

@@ -1,0 +1,78 @@
+"""The device's own broker under `plantedge up`: its files, and the command that runs it.
+
+A device whose `device.toml` names `broker.credentials` has a broker of its own already, and none is started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+from bus import Address
+from bus.broker import Account, device_acl, new_password, password_file
+from bus.broker_config import development, device_config
+from bus.broker_ladder import BrokerProgram
+from bus.mosquitto import probe
+from edge.config.tree import is_tree
+from edge.host.durable import write_durably
+from edge.line.plan import BROKER, BROKER_FIFO
+from edge.supervision.child import Command
+from schemas.errors import StartError
+from schemas.topics import Place
+
+FOLDER = Path("run") / "broker"  # in the device folder
+CREDENTIALS = FOLDER / "credentials.json"
+_SILENCE_S = 12.0
+
+
+def broker_settings(home: Path, port: int) -> dict[str, object]:
+    """Return the `[broker]` table of the overlay."""
+    socket = development(home / FOLDER, port).socket
+    found: dict[str, object] = {"port": port, "credentials": str(CREDENTIALS)}
+    return found | ({"socket": str(FOLDER / socket.name)} if socket else {})
+
+
+def write_accounts(home: Path, place: Place, accounts: list[Account]) -> bool:
+    """Write passwords and ACL; known accounts keep their password. Return whether something changed."""
+    folder = home / FOLDER
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    known = _known(home / CREDENTIALS)
+    held = {account.user: known.get(account.user) or new_password() for account in accounts}
+    acl = device_acl(place, accounts)
+    if held == known and (folder / "acl").exists() and (folder / "acl").read_text() == acl:
+        return False
+    write_durably(home / CREDENTIALS, json.dumps(held, indent=1).encode())
+    for name, text in (("passwords", password_file(held)), ("acl", acl)):
+        (folder / name).touch(mode=0o600)
+        (folder / name).write_text(text)
+    (home / CREDENTIALS).chmod(0o600)
+    return True
+
+
+def broker_command(program: BrokerProgram, home: Path, port: int) -> Command:
+    """Write the broker's configuration and return the command that runs it."""
+    folder = home / FOLDER
+    (folder / "data").mkdir(parents=True, exist_ok=True, mode=0o700)
+    config = folder / "mosquitto.conf"
+    config.write_text(device_config(development(folder, port)))
+
+    async def answers() -> bool:
+        try:
+            await asyncio.to_thread(probe, Address(port=port))
+        except StartError:
+            return False
+        return True
+
+    return Command(
+        name=BROKER, argv=(str(program.path), "-c", str(config)), env=dict(program.env), probe=answers, start_s=10.0,
+        watchdog_s=_SILENCE_S, fifo=BROKER_FIFO,
+    )  # fmt: skip
+
+
+def _known(path: Path) -> dict[str, str]:
+    try:
+        held: object = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {str(user): str(password) for user, password in held.items()} if is_tree(held) else {}

@@ -1,0 +1,151 @@
+"""What one `plantedge up` stands on: folders, settings with the ports of this machine, the broker's files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bus.broker_ladder import BrokerProgram, find_broker
+from edge.config.files import DEVICE_FILE, OVERLAY_FILE, read_settings
+from edge.config.overlay import write_overlay
+from edge.config.tree import merged
+from edge.host.ports import PortChoice, insist
+from edge.line.demo import PLANT, DemoPorts, choose_ports, copy_demo, demo_overlay, plant_command
+from edge.line.device_broker import broker_command, broker_settings, write_accounts
+from edge.line.influx_server import INFLUX, InfluxServer
+from edge.line.local_fleet import FLEET, LocalFleet
+from edge.line.plan import accounts, process_commands
+from edge.line.timeline import Say
+from edge.settings import Settings
+from edge.supervision.child import Command
+from schemas.errors import SettingsError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a person asked `plantedge up` for. No `home`: the demo line."""
+
+    home: Path | None = None
+    for_s: float | None = None
+    plain: bool = False
+    report: Path | None = None
+    parts_per_s: float = 20.0
+    fleet: bool = True
+    influx: str = ""
+    influx_local: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """Where and with what a device runs. `demo` and `fleet` are None for a device of its own."""
+
+    work: Path
+    home: Path
+    settings: Settings
+    port: int
+    own_broker: bool
+    demo: DemoPorts | None = None
+    fleet: LocalFleet | None = None
+    influx: InfluxServer | None = None
+    parts_per_s: float = 20.0
+
+    def outside(self) -> list[Command]:
+        """Return what stands beside the device: its plant, its fleet, an InfluxDB."""
+        found: list[Command] = []
+        if self.demo:
+            found.append(plant_command(self.work, self.demo, self.parts_per_s))
+        if self.fleet:
+            found.append(self.fleet.command())
+        if self.influx:
+            found.append(self.influx.command())
+        return found
+
+    def inside(self, program: BrokerProgram | None) -> list[Command]:
+        """Return the device itself; writes its broker's files."""
+        beside = ((PLANT, self.demo), (FLEET, self.fleet), (INFLUX, self.influx))
+        outlives = tuple(name for name, there in beside if there)
+        if program is None:
+            return process_commands(self.home, self.settings, (), outlives)
+        write_accounts(self.home, self.settings.place, accounts(self.settings))
+        broker = broker_command(program, self.home, self.port)
+        return [broker, *process_commands(self.home, self.settings, before=outlives)]
+
+    def find_broker(self, say: Say) -> BrokerProgram | None:
+        """Return the broker's program, None where the device has a broker of its own."""
+        return find_broker(self.work, say=say) if self.own_broker else None
+
+
+def lay(options: Options, work: Path, ports: PortChoice, say: Say) -> Ground:
+    """Read the settings, choose ports, and write the overlay.
+
+    Raises:
+        SettingsError: every problem of the device's files.
+        StartError: a port that somebody chose is taken.
+    """
+    home = options.home.resolve() if options.home else copy_demo(work / "demo" / "device")
+    lift(home)  # of an earlier run that was killed: its ports may be taken now
+    settings = read_settings(home)
+    _need_models(home, settings)
+    demo = None if options.home else choose_ports(ports)
+    fleet = LocalFleet(work, ports) if options.fleet and demo else None
+    influx = InfluxServer(work) if options.influx_local else None
+    own_broker = not settings.broker.credentials
+    port = demo.broker if demo else _device_port(settings, own_broker, ports)
+    overlay: dict[str, object] = demo_overlay(demo) if demo else {}
+    if own_broker:
+        overlay = merged(overlay, {"broker": broker_settings(home, port)})
+    if fleet:
+        overlay["uplink"] = fleet.uplink_settings()
+    if influx:
+        overlay["historian"] = {"influx": influx.settings()}
+    elif options.influx:
+        overlay["historian"] = {"influx": InfluxServer.settings_of(options.influx)}
+    write_overlay(home, overlay)
+    for name, (usual, chosen) in {**(demo.moved if demo else {}), **(fleet.moved if fleet else {})}.items():
+        say(f"          port {usual} is taken; {name} is on {chosen}")
+    return Ground(
+        work=work, home=home, settings=read_settings(home), port=port, own_broker=own_broker, demo=demo, fleet=fleet,
+        influx=influx, parts_per_s=options.parts_per_s,
+    )  # fmt: skip
+
+
+def lift(home: Path) -> None:
+    """Remove the overlay: without `up`, and under systemd, the device is what its files say."""
+    (home / OVERLAY_FILE).unlink(missing_ok=True)
+
+
+def again(ground: Ground) -> Ground:
+    """Return the ground with the settings as they are now.
+
+    Raises:
+        SettingsError: they can't be used; what runs goes on with the old ones.
+    """
+    return replace(ground, settings=read_settings(ground.home))
+
+
+def _device_port(settings: Settings, own_broker: bool, ports: PortChoice) -> int:
+    """Return the broker's port: the one that a person wrote must be free, the default may move."""
+    port = settings.broker.port
+    if not own_broker:
+        return port
+    if "port" in settings.broker.model_fields_set:
+        insist(port, f"the broker ({DEVICE_FILE}, broker.port)", "stop it, or write another port there")
+    opcua = settings.opcua.endpoint.rpartition(":")[2].partition("/")[0]
+    if opcua.isdigit():
+        insist(int(opcua), f"the OPC UA server ({DEVICE_FILE}, opcua.endpoint)", "stop it, or write another one there")
+    return ports.choose(port)
+
+
+def _need_models(home: Path, settings: Settings) -> None:
+    folder = home / settings.runtime.folder
+    problems: list[str] = []
+    for name, pipeline in settings.pipelines.items():
+        if not any((folder / pipeline.model).glob("*/model.toml")):
+            there = sorted(path.parent.parent.name for path in folder.glob("*/*/model.toml"))
+            problems.append(
+                f"pipelines/{name}.toml: model {pipeline.model!r} has no folder"
+                f" {folder / pipeline.model}/<version>/ with a model.toml; put it there"
+                f" ({'there are ' + ', '.join(dict.fromkeys(there)) if there else 'there are no models yet'})"
+            )
+    if problems:
+        raise SettingsError(problems)

@@ -1,0 +1,119 @@
+"""The figures of one `plantedge up`: counted from real messages and the plant's own counters, written as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from edge.line.demo import control_socket
+from edge.line.ground import Ground
+from edge.line.plan import MES
+from edge.line.tally import Tally
+from edge.line.timeline import Timeline
+from edge.process import resident_mb
+from edge.sim.control import State as PlantState
+from edge.sim.control import ask
+from edge.supervision.supervisor import Supervisor
+from schemas.errors import StartError
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured from ready on. p50 and p99: trigger to published result, of the pipelines that have outputs.
+
+    `actuated_*`: trigger to the output that the PLC acknowledged. `parts` and what became of them are the plant's since
+    its start: `failsafe_parts` got the fail-safe of a device that was not armed (when it starts, say), `undecided` were
+    rejected by the PLC without a word of the device; the rejects and misses are the device's verdicts.
+    `upstream_bytes` counts the handshakes too, `upstream_bytes_per_day` extrapolates from ready on. None: not measured.
+    """
+
+    ready_s: float | None
+    seconds: float
+    results: int
+    late: int
+    dropped: int
+    lost: int
+    p50_ms: float | None
+    p99_ms: float | None
+    actuated_p50_ms: float | None
+    actuated_p99_ms: float | None
+    outputs: int
+    failsafe_outputs: int
+    parts: int
+    correct_rejects: int
+    missed_rejects: int
+    false_rejects: int
+    undecided: int
+    failsafe_parts: int
+    opcua_url: str
+    mqtt_url: str
+    dashboard_url: str
+    upstream_bytes: int | None
+    upstream_bytes_per_day: int | None
+    rss_mb: dict[str, float]
+    restarts: dict[str, int]
+    realtime: dict[str, bool]
+    before_ready: dict[str, int]
+    stages: dict[str, float]
+
+
+def make_report(ground: Ground, supervisor: Supervisor, tally: Tally, timeline: Timeline) -> Report:
+    """Measure now."""
+    urls = urls_of(ground)
+    children = supervisor.state().children
+    plant = plant_state(ground)
+    total, actuated = tally.deciding(ground.settings.outputs), tally.actuated
+    return Report(
+        ready_s=timeline.stages.get("ready"), seconds=round(tally.seconds, 3), results=tally.results, late=tally.late,
+        dropped=tally.dropped, lost=tally.lost, p50_ms=rounded(total.at(0.5)), p99_ms=rounded(total.at(0.99)),
+        actuated_p50_ms=rounded(actuated.at(0.5)), actuated_p99_ms=rounded(actuated.at(0.99)), outputs=tally.outputs,
+        failsafe_outputs=tally.failsafe, parts=number(plant, "parts"),
+        correct_rejects=number(plant, "correct_rejects"), missed_rejects=number(plant, "missed_rejects"),
+        false_rejects=number(plant, "false_rejects"), undecided=number(plant, "undecided"),
+        failsafe_parts=number(plant, "failsafe"),
+        opcua_url=urls["OPC UA"], mqtt_url=urls["MQTT"], dashboard_url=urls.get("dashboard", ""),
+        upstream_bytes=tally.upstream_bytes,
+        upstream_bytes_per_day=tally.upstream_bytes_per_day,
+        rss_mb={child.name: child.rss_mb for child in children} | {"up": round(resident_mb(), 1)},
+        restarts={child.name: child.restarts for child in children},
+        realtime={child.name: child.realtime for child in children if child.realtime is not None},
+        before_ready=tally.before, stages=timeline.stages,
+    )  # fmt: skip
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write a report as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+
+
+def urls_of(ground: Ground) -> dict[str, str]:
+    """Return where a person finds the device; the login link of the dashboard works once."""
+    broker = ground.settings.broker
+    found = {
+        "OPC UA": ground.settings.opcua.endpoint,
+        "MQTT": f"mqtt://{MES}@{broker.host}:{broker.port}",
+    }
+    file = ground.fleet.read() if ground.fleet else None
+    return found | ({"dashboard": file.login} if file else {})
+
+
+def plant_state(ground: Ground) -> PlantState:
+    """Return the simulated plant's counters, none without a plant."""
+    if not ground.demo:
+        return {}
+    try:
+        return ask(control_socket(ground.work), {"do": "state"}, timeout_s=1.0)
+    except StartError:
+        return {}
+
+
+def number(state: PlantState, name: str) -> int:
+    """Return one of the plant's counters."""
+    value = state.get(name, 0)
+    return value if isinstance(value, int) else 0
+
+
+def rounded(value: float | None) -> float | None:
+    """Return milliseconds as a person reads them."""
+    return None if value is None else round(value, 3)

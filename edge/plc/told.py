@@ -1,0 +1,72 @@
+"""What a source's thread is given, and what it tells: see `edge/plc/source.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge.plc.outputs import Change
+from edge.plc.tags import Tag
+from schemas.messages import Decision, Output, Reading, Value
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A decision for the thread."""
+
+    decision: Decision
+    received_ns: int
+
+
+@dataclass(frozen=True)
+class WriteJob:
+    """A write that the write path has admitted; `key` (origin, request id) is for who asked."""
+
+    key: tuple[str, str]
+    tag: Tag
+    value: bool | int | float | str
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of a write: the value read back, or the problem."""
+
+    job: WriteJob
+    value: Value = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class LinkChange:
+    """The link came up, or went down for `reason`."""
+
+    up: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class FailsafeChange:
+    """The fail-safe of a pipeline's outputs was latched or released."""
+
+    pipeline: str
+    change: Change
+
+
+@dataclass(frozen=True)
+class OutputRefused:
+    """The PLC refused the write of an output's tag (`problem`), or takes it again ("")."""
+
+    pipeline: str
+    tag: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Counters since the start, and maxima of the last second."""
+
+    values: dict[str, float]
+
+
+Told = Reading | Output | Written | LinkChange | FailsafeChange | OutputRefused | Counters
+Tell = Callable[[Told], None]

@@ -1,0 +1,1 @@
+"""A small reconcile loop over child processes."""
