@@ -1,10 +1,10 @@
 """amqtt, the broker of last resort: pure Python, so it can be had wherever we run. Never imported, only started.
 
 It speaks MQTT 3.1.1 (`bus.Address.mqtt`) on loopback TCP alone. Measured beside our buses: 12 kB at 100/s or 200 B at
-1,000/s with a p99 of 3-4 ms, where mosquitto takes fifty times that. What it keeps apart: accounts have passwords, and may
-write and subscribe what the table of topics says. What it does not: at each connect it sends a client retained
-messages that it never asked for, forbidden ones too. What is retained or queued ends with it, and so does it on SIGHUP:
-it has to be started again to learn of new accounts.
+1,000/s with a p99 of 3-4 ms; mosquitto takes fifty times that. What it keeps apart: accounts have passwords, and may
+write and subscribe what the table of topics says. What it does not: to each client that connects it sends retained
+messages that it never asked for, forbidden ones too. What is retained or queued ends with it. SIGHUP ends it: it has to
+be started again to learn of new accounts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _OLDEST = (0, 11)  # before it, plugins were configured in another way
 _FETCH_S = 300.0
 _ENV = (("PYTHONUTF8", "1"), ("PYTHONWARNINGS", "ignore"))
 _PLUGINS = "amqtt.plugins"
-# Passwords are generated (192 bits, bus.broker.new_password): slow hashing would protect nothing, and stall every login.
+# Passwords are generated (192 bits, bus.broker.new_password): slow hashing protects nothing, and stalls every login.
 _HASH = """
 import json, sys
 from argon2 import PasswordHasher

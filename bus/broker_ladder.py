@@ -16,6 +16,8 @@ from bus.amqtt import find_amqtt
 from bus.broker_program import BrokerProgram, RungFailed, Say, run
 from schemas.errors import StartError
 
+__all__ = ["AMQTT", "VARIABLE", "BrokerProgram", "Say", "find_broker", "search_path"]
+
 VARIABLE = "PLANTEDGE_BROKER"
 AMQTT = "amqtt"  # $PLANTEDGE_BROKER=amqtt goes to the last rung at once
 
