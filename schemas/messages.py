@@ -97,6 +97,9 @@ class State(StrEnum):
 # --- site: data -----------------------------------------------------------------------------------------------------
 
 
+LINK_LOST = "link lost"  # how the reason of a tag begins that is Bad because its source can't be reached
+
+
 class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One tag's value; `reason` says why it is not Good; `age_ms` since it was last read Good."""
 

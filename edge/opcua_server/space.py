@@ -17,7 +17,7 @@ from asyncua.server.server import Server
 from asyncua.ua.status_codes import StatusCodes
 
 from edge.plc.tags import Tag
-from schemas.messages import Insight, Quality, Reading, Result, Sample, Slot, Status, Value
+from schemas.messages import LINK_LOST, Insight, Quality, Reading, Result, Sample, Slot, Status, Value
 from schemas.topics import Place
 
 NAMESPACE = "urn:plantedge:device"
@@ -27,13 +27,6 @@ _VARIANTS = {
     "int32": ua.VariantType.Int32, "uint32": ua.VariantType.UInt32, "int64": ua.VariantType.Int64,
     "uint64": ua.VariantType.UInt64, "float32": ua.VariantType.Float, "float64": ua.VariantType.Double,
 }  # fmt: skip
-_REASONS = {  # the beginning of a connector's reason -> a more telling status; OPC 10000-4, 7.39
-    "link": StatusCodes.BadNoCommunication,
-    "not connected": StatusCodes.BadNotConnected,
-    "no communication": StatusCodes.BadNoCommunication,
-    "out of range": StatusCodes.BadOutOfRange,
-    "stale": StatusCodes.UncertainLastUsableValue,
-}
 _NO_VALUE_YET = StatusCodes.BadWaitingForInitialData
 
 
@@ -74,12 +67,11 @@ HEALTH_FIELDS = (Field("State", ua.VariantType.String), Field("Reason", ua.Varia
 
 
 def status_code(quality: Quality, reason: str) -> ua.StatusCode:
-    """Return the StatusCode of a quality, as telling as its reason allows."""
+    """Return the StatusCode of a quality, as telling as its reason allows (OPC 10000-4, 7.39)."""
     if quality is Quality.GOOD:
         return _status(StatusCodes.Good)
-    for start, code in _REASONS.items():
-        if reason.lower().startswith(start):
-            return _status(code)
+    if reason.startswith(LINK_LOST):
+        return _status(StatusCodes.BadNoCommunication)
     return _status(StatusCodes.Uncertain if quality is Quality.UNCERTAIN else StatusCodes.Bad)
 
 

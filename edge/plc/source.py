@@ -23,7 +23,7 @@ from edge.plc.poll import PollGroup, most_urgent
 from edge.plc.tags import Tag
 from edge.plc.told import Counters, Decided, LinkChange, Tell, WriteJob, Written
 from schemas.errors import ConnectorError, TagError
-from schemas.messages import Decision, Proof, Quality, Reading, Sample
+from schemas.messages import LINK_LOST, Decision, Proof, Quality, Reading, Sample
 
 log = logging.getLogger(__name__)
 BACKOFF_FIRST_S, BACKOFF_MOST_S = 0.1, 2.0
@@ -221,11 +221,11 @@ class SourceLink:
         )  # fmt: skip
 
     def _say_bad(self, reason: str) -> None:
-        """Publish every tag as Bad."""
+        """Publish every tag as Bad, because the link is down."""
         now_ns = time.monotonic_ns()
         self._bad_ns = now_ns + int(BAD_PERIOD_S * 1e9)
         for group in self._groups:
-            bad = {tag.name: self._bad(tag.name, reason, now_ns) for tag in group.tags}
+            bad = {tag.name: self._bad(tag.name, f"{LINK_LOST}: {reason}", now_ns) for tag in group.tags}
             self._tell(self._reading(group, now_ns, 0.0, time.time_ns(), bad))
 
     # -- the link -----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 from bus.mosquitto import free_port
 from bus.typed import Publisher
 from edge.opcua_server.security import hash_password
-from schemas.messages import Latency, Outcome, Quality, Reading, Result, Sample, State, Verdict
+from schemas.messages import LINK_LOST, Latency, Outcome, Quality, Reading, Result, Sample, State, Verdict
 from schemas.topics import READING, RESULT, STATUS
 from tests.device import Device
 
@@ -166,7 +166,7 @@ async def test_a_bad_tag_is_bad_in_opcua_and_a_subscriber_is_told(server: Server
             readings.send(reading())
             await asyncio.sleep(0.5)
             if (server.device.home / "subscribed").exists():
-                readings.send(reading(Quality.BAD, "link lost: no answer"))
+                readings.send(reading(Quality.BAD, f"{LINK_LOST}: no answer"))
                 await asyncio.sleep(0.2)
         watched = await watching
     assert watched["statuses"][0] == "Good"
