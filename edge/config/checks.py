@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edge.config.problems import Problem, nearest
 from edge.config.toml_lines import KeyPath
-from edge.config.tree import Tree, is_tree
+from edge.config.tree import Tree, subtree, tables
 
 
 def cross_problems(tree: Tree, home: Path) -> list[Problem]:
@@ -22,22 +22,22 @@ def cross_problems(tree: Tree, home: Path) -> list[Problem]:
 
 def _pipelines(tree: Tree) -> Iterator[Problem]:
     streams = {stream for _, stream in _camera_streams(tree)}
-    sources = _tables(tree, "sources")
-    for name, pipeline in _tables(tree, "pipelines").items():
+    sources = tables(tree, "sources")
+    for name, pipeline in tables(tree, "pipelines").items():
         path: KeyPath = ("pipelines", name, "input")
-        fed = _table(pipeline, "input")
+        fed = subtree(pipeline, "input")
         frames, source, group = fed.get("frames"), fed.get("source"), fed.get("group")
         if isinstance(frames, str) and frames not in streams:
             yield _nowhere((*path, "frames"), "camera", frames, streams, ("cameras", frames))
         if isinstance(source, str) and source not in sources:
             yield _nowhere((*path, "source"), "source", source, sources, ("sources", source))
         elif isinstance(source, str) and isinstance(group, str):
-            groups = _table(sources[source], "groups")
+            groups = subtree(sources[source], "groups")
             if group not in groups:
                 yield _nowhere(
                     (*path, "group"), f"poll group of {source}", group, groups, ("sources", source, "groups")
                 )
-        yield from _hysteresis(name, _table(pipeline, "decision"))
+        yield from _hysteresis(name, subtree(pipeline, "decision"))
 
 
 def _hysteresis(pipeline: str, rule: Tree) -> Iterator[Problem]:
@@ -50,8 +50,8 @@ def _hysteresis(pipeline: str, rule: Tree) -> Iterator[Problem]:
 
 
 def _outputs(tree: Tree) -> Iterator[Problem]:
-    sources, pipelines = _tables(tree, "sources"), _tables(tree, "pipelines")
-    for name, output in _tables(tree, "outputs").items():
+    sources, pipelines = tables(tree, "sources"), tables(tree, "pipelines")
+    for name, output in tables(tree, "outputs").items():
         if name not in pipelines:
             yield _nowhere(("outputs", name), "pipeline", name, pipelines, ("pipelines", name))
         source = output.get("source")
@@ -62,7 +62,7 @@ def _outputs(tree: Tree) -> Iterator[Problem]:
 def _twice_written(tree: Tree) -> Iterator[Problem]:
     """One tag, one writer: two pipelines on one coil would undo each other's verdicts."""
     owners: dict[tuple[str, str], str] = {}
-    for name, output in _tables(tree, "outputs").items():
+    for name, output in tables(tree, "outputs").items():
         for key in ("verdict", "part", "armed", "heartbeat"):
             tag, source = output.get(key), output.get("source")
             if not isinstance(tag, str) or not isinstance(source, str) or not tag:
@@ -83,7 +83,7 @@ def _streams(tree: Tree) -> Iterator[Problem]:
 
 
 def _tag_lists(tree: Tree, home: Path) -> Iterator[Problem]:
-    for name, source in _tables(tree, "sources").items():
+    for name, source in tables(tree, "sources").items():
         tags = source.get("tags")
         if isinstance(tags, str) and not (home / tags).is_file():
             there = [str(file.relative_to(home)) for file in sorted((home / "tags").glob("*.*"))]
@@ -98,7 +98,7 @@ def _drivers(tree: Tree) -> Iterator[Problem]:
     """A driver is a file: the name must be that of one in edge/connectors/ or edge/cameras/."""
     for table, package in (("sources", "edge.connectors"), ("cameras", "edge.cameras")):
         known = _modules(package)
-        for name, entry in _tables(tree, table).items():
+        for name, entry in tables(tree, table).items():
             driver = entry.get("driver")
             if known and isinstance(driver, str) and driver not in known:
                 yield _nowhere((table, name, "driver"), "driver", driver, known, None)
@@ -121,16 +121,7 @@ def _nowhere(path: KeyPath, what: str, name: str, known: Iterable[str], needs: K
 
 
 def _camera_streams(tree: Tree) -> list[tuple[str, str]]:
-    return [(name, str(camera.get("stream") or name)) for name, camera in _tables(tree, "cameras").items()]
-
-
-def _tables(tree: Tree, key: str) -> dict[str, Tree]:
-    return {str(name): entry for name, entry in _table(tree, key).items() if is_tree(entry)}
-
-
-def _table(tree: Tree, key: str) -> Tree:
-    found = tree.get(key)
-    return found if is_tree(found) else {}
+    return [(name, str(camera.get("stream") or name)) for name, camera in tables(tree, "cameras").items()]
 
 
 def _is_number(value: object) -> bool:

@@ -46,8 +46,10 @@ class Layer:
         return self.lines.get(inside, None if inside else 1)
 
 
-def read_settings(home: Path, overrides: Mapping[str, Tree] | None = None) -> Settings:
+def read_settings(home: Path, overrides: Mapping[str, Tree] | None = None, *, with_contents: bool = False) -> Settings:
     """Read and check a device folder; `overrides` (section -> values) stand in for those that the agent holds.
+
+    `with_contents` also checks tag lists and models (`edge.config.contents`), which takes longer.
 
     Raises:
         SettingsError: every problem, as `file:line: what, what to do`.
@@ -64,6 +66,12 @@ def read_settings(home: Path, overrides: Mapping[str, Tree] | None = None) -> Se
         problems += explain(error, tree)
     problems += cross_problems(tree, home)
     said = [layer.broken for layer in layers if layer.broken]
+    if with_contents:
+        from edge.config.contents import content_problems  # it imports drivers; a process needs its own at most
+
+        inside, of_contents = content_problems(tree, home)
+        problems += inside
+        said += of_contents
     said += [_placed(problem, layers) for problem in problems if not _explained(problem, layers)]
     if said or settings is None:
         raise SettingsError(list(dict.fromkeys(said)))

@@ -104,7 +104,8 @@ class ConfigStore:
             if refused:
                 raise ConfigRefused([f"{path}: is set on the site, not by the fleet" for path in refused])
         try:
-            return read_settings(self.home, overrides=self._values() | {section: merged(held.values, change)})
+            overrides = self._values() | {section: merged(held.values, change)}
+            return read_settings(self.home, overrides, with_contents=True)
         except SettingsError as error:
             raise ConfigRefused(list(error.problems)) from error
 

@@ -25,3 +25,14 @@ def merged(below: Tree, above: Mapping[str, object]) -> Tree:
         held = whole.get(key)
         whole[key] = merged(held, value) if is_tree(held) and is_tree(value) else value
     return whole
+
+
+def subtree(tree: Tree, key: str) -> Tree:
+    """Return the table at `key`, an empty one where there is none."""
+    found = tree.get(key)
+    return found if is_tree(found) else {}
+
+
+def tables(tree: Tree, key: str) -> dict[str, Tree]:
+    """Return the tables in the table at `key`, by their names."""
+    return {str(name): entry for name, entry in subtree(tree, key).items() if is_tree(entry)}

@@ -8,13 +8,15 @@ import msgspec
 
 from edge.host.durable import write_durably
 
+PINNED_FILE = "state/slots.json"  # in the device folder
+
 
 class SlotStore:
     """Pinned versions; a model that is not pinned runs its newest."""
 
     def __init__(self, home: Path) -> None:
         """Read what is pinned; a file that can't be read is put aside and counts as empty."""
-        self._path = home / "state" / "slots.json"
+        self._path = home / PINNED_FILE
         try:
             self._pinned = msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
         except FileNotFoundError:

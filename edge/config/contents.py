@@ -1,0 +1,208 @@
+"""What the files behind the settings say: tag lists by their drivers' rules, models by their contracts.
+
+Drivers are imported here, which takes longer than all else: this is for whoever starts, examines or changes a device.
+A process checks what concerns it by itself.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from pydantic import ValidationError
+
+from edge.config.problems import Problem, dotted, nearest
+from edge.config.toml_lines import KeyPath
+from edge.config.tree import Tree, is_list, is_tree, subtree, tables
+from edge.connectors import Driver, driver_names, load_driver
+from edge.inference.contract import CONTRACT_FILE, newest_version
+from edge.inference.slot_store import PINNED_FILE
+from edge.plc.outputs import output_problems
+from edge.plc.tag_rows import read_rows
+from edge.plc.tags import KEYS, Tag, load_tags
+from edge.settings import Outputs, Settings, Source
+from schemas.errors import ContractError, SettingsError
+
+_OUTPUT_TAGS = ("verdict", "part", "armed", "rearm", "heartbeat")
+
+
+@dataclass(frozen=True)
+class TagList:
+    """A source's tag list: name -> poll group of each row that can be read; `problems` are placed in its own file."""
+
+    file: str
+    groups: Mapping[str, str]
+    tags: Mapping[str, Tag]
+    problems: tuple[str, ...]
+
+
+def content_problems(tree: Tree, home: Path) -> tuple[list[Problem], list[str]]:
+    """Return what doesn't fit the files behind the settings: at a key of the settings, and in those files."""
+    lists = {name: found for name, source in tables(tree, "sources").items() if (found := _tag_list(source, home))}
+    found = [*_window_tags(tree, lists), *_output_tags(tree, lists), *_labels(tree, home), *_options(tree)]
+    return found, [problem for one in lists.values() for problem in one.problems]
+
+
+def missing_models(settings: Settings, home: Path) -> list[str]:
+    """Return a line for each pipeline whose model is not there yet; until it is, such a pipeline drops its inputs."""
+    folder = home / settings.runtime.folder
+    there = sorted({path.parent.parent.name for path in folder.glob(f"*/*/{CONTRACT_FILE}")})
+    found: list[str] = []
+    for name, pipeline in settings.pipelines.items():
+        if pipeline.model not in there:
+            near = nearest(pipeline.model, there)
+            remedy = (
+                f"did you mean {near}?" if near else f"there are {', '.join(there)}" if there else "there is none yet"
+            )
+            place = f"{settings.runtime.folder}/{pipeline.model}/<version>/{CONTRACT_FILE}"
+            found.append(
+                f"pipeline {name}: there is no model {pipeline.model!r} ({place}), {remedy}; it gives no results"
+                " until then (no_model)"
+            )
+    return found
+
+
+# --- tag lists ------------------------------------------------------------------------------------------------------
+
+
+def _tag_list(source: Tree, home: Path) -> TagList | None:
+    """Return a source's tag list, None where there is no such file: `edge.config.checks` tells that."""
+    file = source.get("tags")
+    if not isinstance(file, str) or not (home / file).is_file():
+        return None
+    groups, driver = subtree(source, "groups"), _driver(source)
+    tags: Mapping[str, Tag] = {}
+    problems: list[str] = []
+    try:
+        tags = load_tags(home / file, groups, driver.check_address if driver else None)
+    except SettingsError as error:
+        problems = [problem.removeprefix(f"{home}/") for problem in error.problems]
+    return TagList(file, _rows(home / file), tags, tuple(problems))
+
+
+def _rows(path: Path) -> dict[str, str]:
+    """Return name -> poll group of all rows, right ones and wrong ones: a name that is there was not misspelt."""
+    try:
+        rows = read_rows(path, KEYS, [])
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return {str(row.get("name", "")): str(row.get("group", "")) for _, row in rows}
+
+
+def _driver(source: Tree) -> Driver | None:
+    name = source.get("driver")
+    return load_driver(name) if isinstance(name, str) and name in driver_names() else None
+
+
+def _options(tree: Tree) -> Iterator[Problem]:
+    """What a driver says of its own options."""
+    for name, entry in tables(tree, "sources").items():
+        driver = _driver(entry)
+        try:
+            source = Source.model_validate(entry, strict=True)
+        except ValidationError:
+            continue
+        try:
+            if driver:
+                driver.open_connector(source).close()
+        except SettingsError as error:
+            path: KeyPath = ("sources", name, "options")
+            yield from (Problem(path, f"{dotted(path)}: {problem}") for problem in error.problems)
+
+
+# --- references to tags ---------------------------------------------------------------------------------------------
+
+
+def _window_tags(tree: Tree, lists: Mapping[str, TagList]) -> Iterator[Problem]:
+    for name, pipeline in tables(tree, "pipelines").items():
+        fed = subtree(pipeline, "input")
+        known, wanted, group = lists.get(str(fed.get("source"))), fed.get("tags"), fed.get("group")
+        if known is None or not is_list(wanted):
+            continue
+        for position, tag in enumerate(wanted):
+            path: KeyPath = ("pipelines", name, "input", "tags", position)
+            if not isinstance(tag, str):
+                continue
+            if tag not in known.groups:
+                yield _no_tag(path, tag, known)
+            elif isinstance(group, str) and known.groups[tag] != group:
+                text = (
+                    f"tag {tag!r} is polled in group {known.groups[tag]!r}, not in {group!r}; a window takes one group"
+                )
+                yield Problem(path, f"{dotted(path)}: {text}")
+
+
+def _output_tags(tree: Tree, lists: Mapping[str, TagList]) -> Iterator[Problem]:
+    for name, entry in tables(tree, "outputs").items():
+        known = lists.get(str(entry.get("source")))
+        if known is None:
+            continue
+        strange = [key for key in _OUTPUT_TAGS if entry.get(key) and str(entry[key]) not in known.groups]
+        for key in strange:
+            yield _no_tag(("outputs", name, key), str(entry[key]), known)
+        if not strange and known.tags:
+            yield from _output_kinds(name, entry, known)
+
+
+def _output_kinds(name: str, entry: Tree, known: TagList) -> Iterator[Problem]:
+    """Types and rights of an output's tags, by the rules of `connect` itself."""
+    try:
+        outputs = Outputs.model_validate(entry, strict=True)
+    except ValidationError:
+        return
+    for problem in output_problems({name: outputs}, known.tags):
+        key = next((key for key in _OUTPUT_TAGS if problem.startswith(f"outputs.{name}: {key} ")), "")
+        yield Problem(("outputs", name, key) if key else ("outputs", name), problem)
+
+
+def _no_tag(path: KeyPath, tag: str, known: TagList) -> Problem:
+    near = nearest(tag, known.groups)
+    remedy = f"did you mean {near}?" if near else "add it there"
+    return Problem(path, f"{dotted(path)}: there is no tag {tag!r} in {known.file}; {remedy}")
+
+
+# --- models ---------------------------------------------------------------------------------------------------------
+
+
+def _labels(tree: Tree, home: Path) -> Iterator[Problem]:
+    """A label to reject must be one that the model can give, or nothing would ever be rejected."""
+    models = home / str(subtree(tree, "runtime").get("folder") or "models")
+    for name, pipeline in tables(tree, "pipelines").items():
+        reject, model = subtree(pipeline, "decision").get("reject"), pipeline.get("model")
+        if not is_list(reject) or not isinstance(model, str) or not (models / model).is_dir():
+            continue
+        version, labels = _labels_of(models / model, home)
+        if labels is None:
+            continue
+        for position, label in enumerate(reject):
+            if isinstance(label, str) and label not in labels:
+                path: KeyPath = ("pipelines", name, "decision", "reject", position)
+                near = nearest(label, labels)
+                remedy = f"did you mean {near}?" if near else f"it has {', '.join(labels) or 'none'}"
+                yield Problem(path, f"{dotted(path)}: model {model} {version} has no label {label!r}; {remedy}")
+
+
+def _labels_of(model: Path, home: Path) -> tuple[str, list[str] | None]:
+    """Return the version that will run and the labels of its contract, None where that can't be read.
+
+    Only the labels: hashing the model's files takes longer than a start may, and the runtime does it anyway.
+    """
+    version = ""
+    try:
+        version = _pinned(model.name, home) or newest_version(model)
+        outputs: object = tomllib.loads((model / version / CONTRACT_FILE).read_text(encoding="utf-8")).get("outputs")
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ContractError):
+        return version, None
+    first: object = outputs[0] if is_list(outputs) and outputs else None
+    labels = first.get("labels", []) if is_tree(first) else None
+    return version, [str(label) for label in labels] if is_list(labels) else None
+
+
+def _pinned(model: str, home: Path) -> str:
+    try:
+        return msgspec.json.decode((home / PINNED_FILE).read_bytes(), type=dict[str, str]).get(model, "")
+    except (OSError, msgspec.DecodeError):
+        return ""
