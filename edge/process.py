@@ -205,7 +205,7 @@ def broker_address(settings: Settings, home: Path, identity: str) -> Address:
             ) from error
     return Address(
         host=broker.host, port=broker.port, username=identity if password else "", password=password,
-        socket=str(home / broker.socket) if broker.socket else "",
+        socket=str(home / broker.socket) if broker.socket else "", mqtt=broker.mqtt,
     )  # fmt: skip
 
 

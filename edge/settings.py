@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bus import MqttVersion
 from schemas.messages import SLUG
 from schemas.topics import Place
 
@@ -36,12 +37,16 @@ class Device(Section):
 
 
 class Broker(Section):
-    """The device's own broker. `credentials`: JSON of user -> password; `socket` wins over host and port."""
+    """The device's own broker. `credentials`: JSON of user -> password; `socket` wins over host and port.
+
+    `mqtt`: the version that it speaks; with 3.1.1 there are no writes and no configuration by request.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 1883
     socket: str = ""
     credentials: str = ""
+    mqtt: MqttVersion = "5"
 
 
 class Source(Section):

@@ -17,13 +17,13 @@ import msgspec
 
 from bus import Bus, Delivery
 from bus.codec import decode, encode
+from edge.commands.device import device_home
 from edge.config.problems import nearest
 from edge.config.tree import Tree, is_tree
 from edge.line.plan import CLI
 from edge.line.tally import open_bus
 from edge.settings import Settings, load_settings
-from edge.supervision.run_state import work_folder
-from schemas.errors import BusError, CodecError, RequestTimeout, StartError
+from schemas.errors import BusError, BusRefused, CodecError, RequestTimeout, StartError
 from schemas.messages import ConfigSet, ConfigState, Message, Reply, Value, Write
 from schemas.topics import CONFIG_SET, CONFIG_STATE, PLANT, REPLY, WRITE, Codec, Topic, row_of
 
@@ -33,16 +33,13 @@ RETAINED_S = 1.0
 SHOWN_BYTES = 32
 
 
-def device_home(home: Path | None) -> Path:
-    """Return the device that a command is about: the one named, or the demo's."""
-    return home.resolve() if home else work_folder() / "demo" / "device"
-
-
 def _on_bus(work: Coroutine[Any, Any, int]) -> int:
     try:
         return asyncio.run(work)
     except RequestTimeout as error:
         raise StartError(f"{error}; is the process that answers running? see `plantedge status`") from error
+    except BusRefused as error:
+        raise StartError(str(error)) from error
     except BusError as error:
         raise StartError(f"{error}; does the device run? see `plantedge status`") from error
 

@@ -93,10 +93,13 @@ def _installation() -> Verdict:
 
 def _broker(work: Path) -> Verdict:
     try:
-        return Verdict(Level.OK, "broker", str(find_broker(work, allow_install=False)))
+        program = find_broker(work, allow_install=False, amqtt=True)
     except StartError as error:
         text = " ".join(str(error).split())
         return Verdict(Level.WARN, "broker", text, "`plantedge up` tries to fetch one")
+    if program.warning:
+        return Verdict(Level.WARN, "broker", f"{program}: {program.warning}")
+    return Verdict(Level.OK, "broker", str(program))
 
 
 def _realtime() -> Verdict:

@@ -10,9 +10,10 @@ import json
 from pathlib import Path
 
 from bus import Address
+from bus.amqtt import amqtt_config, amqtt_passwords
 from bus.broker import Account, device_acl, new_password, password_file
 from bus.broker_config import development, device_config
-from bus.broker_ladder import BrokerProgram
+from bus.broker_program import BrokerProgram
 from bus.mosquitto import probe
 from edge.config.tree import is_tree
 from edge.host.durable import write_durably
@@ -26,10 +27,12 @@ CREDENTIALS = FOLDER / "credentials.json"
 _SILENCE_S = 12.0
 
 
-def broker_settings(home: Path, port: int) -> dict[str, object]:
-    """Return the `[broker]` table of the overlay."""
-    socket = development(home / FOLDER, port).socket
+def broker_settings(home: Path, port: int, program: BrokerProgram | None = None) -> dict[str, object]:
+    """Return the `[broker]` table of the overlay; without a program that of mosquitto."""
     found: dict[str, object] = {"port": port, "credentials": str(CREDENTIALS)}
+    if program and program.kind == "amqtt":
+        return found | {"socket": "", "mqtt": program.mqtt}
+    socket = development(home / FOLDER, port).socket
     return found | ({"socket": str(FOLDER / socket.name)} if socket else {})
 
 
@@ -51,15 +54,21 @@ def write_accounts(home: Path, place: Place, accounts: list[Account]) -> bool:
 
 
 def broker_command(program: BrokerProgram, home: Path, port: int) -> Command:
-    """Write the broker's configuration and return the command that runs it."""
+    """Write the broker's configuration and return the command that runs it.
+
+    Raises:
+        StartError: the environment of amqtt is broken.
+    """
     folder = home / FOLDER
     (folder / "data").mkdir(parents=True, exist_ok=True, mode=0o700)
-    config = folder / "mosquitto.conf"
-    config.write_text(device_config(development(folder, port)))
+    config = folder / f"{program.kind}.conf"
+    config.write_text(
+        _amqtt(program, home, port) if program.kind == "amqtt" else device_config(development(folder, port))
+    )
 
     async def answers() -> bool:
         try:
-            await asyncio.to_thread(probe, Address(port=port))
+            await asyncio.to_thread(probe, Address(port=port, mqtt=program.mqtt))
         except StartError:
             return False
         return True
@@ -68,6 +77,14 @@ def broker_command(program: BrokerProgram, home: Path, port: int) -> Command:
         name=BROKER, argv=(str(program.path), "-c", str(config)), env=dict(program.env), probe=answers, start_s=10.0,
         watchdog_s=_SILENCE_S, fifo=BROKER_FIFO,
     )  # fmt: skip
+
+
+def _amqtt(program: BrokerProgram, home: Path, port: int) -> str:
+    """Write passwords as amqtt takes them, and return its configuration."""
+    passwords = home / FOLDER / "passwords.amqtt"
+    passwords.touch(mode=0o600)
+    passwords.write_text(amqtt_passwords(program, _known(home / CREDENTIALS)))
+    return amqtt_config(port, passwords, (home / FOLDER / "acl").read_text())
 
 
 def _known(path: Path) -> dict[str, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bus.broker_ladder import BrokerProgram, find_broker
+from bus.broker_ladder import find_broker
+from bus.broker_program import BrokerProgram
 from edge.config.files import DEVICE_FILE, OVERLAY_FILE, read_settings
 from edge.config.overlay import write_overlay
 from edge.config.tree import merged
@@ -18,7 +20,6 @@ from edge.line.plan import accounts, process_commands
 from edge.line.timeline import Say
 from edge.settings import Settings
 from edge.supervision.child import Command
-from schemas.errors import SettingsError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,8 @@ class Ground:
     fleet: LocalFleet | None = None
     influx: InfluxServer | None = None
     parts_per_s: float = 20.0
+    overlay: Mapping[str, object] = field(default_factory=dict[str, object])
+    warning: str = ""  # what this broker can't do
 
     def outside(self) -> list[Command]:
         """Return what stands beside the device: its plant, its fleet, an InfluxDB."""
@@ -72,7 +75,18 @@ class Ground:
 
     def find_broker(self, say: Say) -> BrokerProgram | None:
         """Return the broker's program, None where the device has a broker of its own."""
-        return find_broker(self.work, say=say) if self.own_broker else None
+        return find_broker(self.work, say=say, amqtt=True) if self.own_broker else None
+
+    def on(self, program: BrokerProgram | None, say: Say) -> Ground:
+        """Return the ground for this broker: with amqtt other settings, and no fleet service."""
+        if program is None or program.kind == "mosquitto":
+            return self
+        overlay = dict(self.overlay) | {"broker": broker_settings(self.home, self.port, program)}
+        if self.fleet:
+            say("          left out: the fleet service, whose own broker has to be a mosquitto")
+            overlay.pop("uplink")
+        write_overlay(self.home, overlay)
+        return replace(self, settings=read_settings(self.home), fleet=None, overlay=overlay, warning=program.warning)
 
 
 def lay(options: Options, work: Path, ports: PortChoice, say: Say) -> Ground:
@@ -84,8 +98,7 @@ def lay(options: Options, work: Path, ports: PortChoice, say: Say) -> Ground:
     """
     home = options.home.resolve() if options.home else copy_demo(work / "demo" / "device")
     lift(home)  # of an earlier run that was killed: its ports may be taken now
-    settings = read_settings(home)
-    _need_models(home, settings)
+    settings = _examined(home, say) if options.home else read_settings(home)
     demo = None if options.home else choose_ports(ports)
     fleet = LocalFleet(work, ports) if options.fleet and demo else None
     influx = InfluxServer(work) if options.influx_local else None
@@ -105,7 +118,7 @@ def lay(options: Options, work: Path, ports: PortChoice, say: Say) -> Ground:
         say(f"          port {usual} is taken; {name} is on {chosen}")
     return Ground(
         work=work, home=home, settings=read_settings(home), port=port, own_broker=own_broker, demo=demo, fleet=fleet,
-        influx=influx, parts_per_s=options.parts_per_s,
+        influx=influx, parts_per_s=options.parts_per_s, overlay=overlay,
     )  # fmt: skip
 
 
@@ -136,16 +149,11 @@ def _device_port(settings: Settings, own_broker: bool, ports: PortChoice) -> int
     return ports.choose(port)
 
 
-def _need_models(home: Path, settings: Settings) -> None:
-    folder = home / settings.runtime.folder
-    problems: list[str] = []
-    for name, pipeline in settings.pipelines.items():
-        if not any((folder / pipeline.model).glob("*/model.toml")):
-            there = sorted(path.parent.parent.name for path in folder.glob("*/*/model.toml"))
-            problems.append(
-                f"pipelines/{name}.toml: model {pipeline.model!r} has no folder"
-                f" {folder / pipeline.model}/<version>/ with a model.toml; put it there"
-                f" ({'there are ' + ', '.join(dict.fromkeys(there)) if there else 'there are no models yet'})"
-            )
-    if problems:
-        raise SettingsError(problems)
+def _examined(home: Path, say: Say) -> Settings:
+    """Return the settings of a device of one's own, whose tag lists and models nobody has looked at yet."""
+    from edge.config.contents import missing_models  # it imports drivers and numpy, which the demo need not wait for
+
+    settings = read_settings(home, with_contents=True)
+    for warning in missing_models(settings, home):
+        say(f"warning   {warning}")
+    return settings

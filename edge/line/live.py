@@ -112,6 +112,8 @@ class Picture:
             head.add_row(f"[bold]{name}", f"[link={url}]{url}[/link]")
         head.add_row("[bold]line", self._parts())
         head.add_row("[bold]upstream", self._upstream())
+        if self.ground.warning:
+            head.add_row("[bold]broker", f"[yellow]{self.ground.warning}")
         return head
 
     def _pipelines(self) -> RenderableType:

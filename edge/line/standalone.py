@@ -37,6 +37,7 @@ from schemas.topics import DECISION, FRAME, READING, RESULT
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from bus.broker_program import BrokerProgram
     from edge.settings import Settings
     from edge.supervision.child import Command
 
@@ -125,7 +126,7 @@ def tag_list(contracts: Iterable[Contract]) -> str:
     return "\n".join([_TAG_COLUMNS, *rows.values()]) + "\n"
 
 
-def write_home(home: Path, given: Given) -> Settings:
+def write_home(home: Path, given: Given, program: BrokerProgram | None = None) -> Settings:
     """Make the device folder anew; the broker's accounts of an earlier run stay.
 
     Raises:
@@ -138,7 +139,7 @@ def write_home(home: Path, given: Given) -> Settings:
     if given.broker:
         broker: dict[str, object] = {"host": given.broker[0], "port": given.broker[1]}
     else:
-        broker = broker_settings(home, _MQTT_PORT if is_free(_MQTT_PORT) else free_port())
+        broker = broker_settings(home, _MQTT_PORT if is_free(_MQTT_PORT) else free_port(), program)
     (home / "tags.csv").write_text(tag_list(contracts), encoding="utf-8")
     first = (
         "# Made by `python -m edge.runtime --models-dir` from the contracts of the models; made anew at each start.\n"
@@ -154,11 +155,11 @@ async def run(given: Given, work: Path) -> None:
         PlantEdgeError: something did not come up; the message says what to do.
     """
     home = work / "device"
-    settings = write_home(home, given)
+    program = None if given.broker else await asyncio.to_thread(find_broker, work, say=print, amqtt=True)
+    settings = write_home(home, given, program)
     async with Supervisor(work, home) as supervisor:
         commands: list[Command] = []
-        if not given.broker:
-            program = await asyncio.to_thread(find_broker, work, say=print)
+        if program:
             write_accounts(home, settings.place, accounts(settings))
             commands.append(broker_command(program, home, settings.broker.port))
             supervisor.apply(commands)

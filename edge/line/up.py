@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from bus.broker_ladder import BrokerProgram
+from bus.broker_program import BrokerProgram
 from edge.config.files import OVERRIDES_FILE
 from edge.host.ports import PortChoice
 from edge.host.race import first_of
@@ -30,7 +30,7 @@ from edge.line.tally import Tally, open_bus
 from edge.line.timeline import Timeline
 from edge.process import EXIT_SETTINGS
 from edge.supervision import spawn
-from edge.supervision.child import Child, Command
+from edge.supervision.child import Child, Command, ended
 from edge.supervision.run_state import work_folder
 from edge.supervision.supervisor import Supervisor
 from schemas.errors import PlantEdgeError, SettingsError, StartError
@@ -93,14 +93,16 @@ class Run:
     # -- start --------------------------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
-        ground = self.ground
+        self._program = await asyncio.to_thread(
+            self.ground.find_broker, lambda text: self.view.say(f"          {text}")
+        )
+        ground = self.ground = self.ground.on(self._program, self.view.say)
         self._outside = ground.outside()
         self.supervisor.apply(self._outside)
         await asyncio.sleep(0)  # they start now, while we go on
         if ground.fleet:
             identity = ground.home / ground.settings.uplink.identity
             self._enrolled = ground.fleet.enrolled(identity, ground.settings.device.node)
-        self._program = await asyncio.to_thread(ground.find_broker, lambda text: self.view.say(f"          {text}"))
         self._apply()
 
     def _apply(self) -> None:
@@ -170,6 +172,8 @@ class Run:
     def _become_ready(self, missing: list[Proof]) -> None:
         for proof in missing:
             self.view.say(f"          not seen yet: {proof.text} (a line that stands still has none)")
+        for text in self.tally.unwell():
+            self.view.say(f"          not well: {text}")
         self.timeline.mark("ready", "ready")
         self._ready_s = self.timeline.stages["ready"]
         self.timeline.write(self.work)
@@ -208,7 +212,8 @@ class Run:
         if self._ready_s is not None:
             return None
         for child in self.supervisor.children.values():
-            if child.failures >= TRIES or child.restarts > TRIES:
+            refused = child.reason == ended(EXIT_SETTINGS)  # the same settings would be refused again
+            if refused or child.failures >= TRIES or child.restarts > TRIES:
                 return child
         return None
 
