@@ -61,7 +61,7 @@ def _broker(given: argparse.Namespace) -> int:
     from edge.commands.printed import acl, broker_configuration
 
     if given.acl:
-        from edge.commands.bus import device_home
+        from edge.commands.device import device_home
 
         print(acl(device_home(given.home)), end="")
     else:
@@ -195,6 +195,14 @@ def _add_sim(sim: argparse.ArgumentParser) -> None:
     actions.add_parser("rearm", help="press the operator's reset")
 
 
+def _know_device(given: argparse.Namespace) -> None:
+    """Refuse a misspelt --home before anything is made or asked there; `process` and `doctor` say it in their words."""
+    if given.home is not None and given.command not in ("process", "doctor"):
+        from edge.commands.device import need_device
+
+        need_device(given.home)
+
+
 def main() -> int:
     """Entry point of `plantedge`."""
     given = make_parser().parse_args()
@@ -206,6 +214,7 @@ def main() -> int:
     from schemas.errors import PlantEdgeError
 
     try:
+        _know_device(given)
         return cast("Run", given.run)(given)
     except PlantEdgeError as error:
         print(f"plantedge {given.command}: {error}", file=sys.stderr)

@@ -41,9 +41,9 @@ class TagList:
 
 def content_problems(tree: Tree, home: Path) -> tuple[list[Problem], list[str]]:
     """Return what doesn't fit the files behind the settings: at a key of the settings, and in those files."""
-    lists = {name: found for name, source in tables(tree, "sources").items() if (found := _tag_list(source, home))}
+    lists = {name: one for name, source in tables(tree, "sources").items() if (one := _tag_list(source, home))}
     found = [*_window_tags(tree, lists), *_output_tags(tree, lists), *_labels(tree, home), *_options(tree)]
-    return found, [problem for one in lists.values() for problem in one.problems]
+    return found, [problem for known in lists.values() for problem in known.problems]
 
 
 def missing_models(settings: Settings, home: Path) -> list[str]:

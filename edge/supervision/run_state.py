@@ -37,12 +37,16 @@ class ChildState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunState(msgspec.Struct, frozen=True, kw_only=True):
-    """A supervisor and its children. `created`: its process's start, so that a reused pid is not taken for it."""
+    """A supervisor and its children. `created`: its process's start, so that a reused pid is not taken for it.
+
+    `stopping`: it was asked to end.
+    """
 
     pid: int
     created: float
     home: str = ""
     ready_s: float | None = None
+    stopping: bool = False
     urls: dict[str, str] = {}
     children: list[ChildState] = []
     time_ns: int = 0
@@ -59,6 +63,11 @@ def work_folder(home: Path | None = None) -> Path:
     if not named and environment.parent.name == ".plantedge":
         return environment.parent
     return Path(named or ".plantedge").resolve()
+
+
+def command_name() -> str:
+    """Return how the person calls us: `./run` says so in $PLANTEDGE_COMMAND."""
+    return os.environ.get("PLANTEDGE_COMMAND") or "plantedge"
 
 
 def state_file(work: Path) -> Path:

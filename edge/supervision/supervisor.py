@@ -23,7 +23,7 @@ import msgspec
 from edge.supervision import spawn
 from edge.supervision.child import Child, Command
 from edge.supervision.notify_socket import NotifySocket
-from edge.supervision.run_state import RunState, own_state, read_state, state_file, write_state
+from edge.supervision.run_state import RunState, command_name, own_state, read_state, state_file, write_state
 from schemas.errors import StartError
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,8 @@ class Supervisor:
 
     async def __aexit__(self, *exc: object) -> None:
         """Stop everything within `STOP_ALL_S`."""
+        self.about = msgspec.structs.replace(self.about, stopping=True)
+        self._write_state()
         try:
             await self.stop()
         finally:
@@ -125,9 +127,7 @@ class Supervisor:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.close()
-            other = read_state(self.work)
-            who = f" (process {other.pid})" if other else ""
-            raise StartError(f"{self.work}: already running{who}; `plantedge down` stops it") from None
+            raise StartError(already_running(self.work, read_state(self.work), self.about.home)) from None
 
     def _start(self, command: Command, before: Child | None) -> None:
         child = Child(command, self.work, self._pulse)
@@ -195,3 +195,11 @@ class Supervisor:
             write_state(self.work, self.state())
         except OSError as error:  # a full disk must not end the line
             log.warning("%s: the state can't be written: %s", self.work, os.strerror(error.errno or 0))
+
+
+def already_running(work: Path, other: RunState | None, home: str) -> str:
+    """Return what to say of another supervisor of a work folder, and how to end it."""
+    who = f" (process {other.pid})" if other else ""
+    if other and other.stopping:
+        return f"{work}: one that ran here{who} is stopping; try again in some seconds"
+    return f"{work}: already running{who}; `{command_name()} down{f' --home {home}' if home else ''}` stops it"

@@ -92,11 +92,24 @@ def test_up_tells_every_problem_of_the_settings_at_once(device: Path, tmp_path: 
     assert "Traceback" not in answer.stderr
 
 
-def test_up_tells_which_model_folder_is_missing(device: Path, tmp_path: Path) -> None:
+def test_up_tells_what_the_tag_list_and_the_models_lack_before_it_starts_anything(device: Path, tmp_path: Path) -> None:
     shutil.rmtree(device / "models" / "line_anomaly")
+    tags, window = device / "tags" / "plant.csv", device / "pipelines" / "line_anomaly.toml"
+    tags.write_text(tags.read_text().replace("Line.Speed,ir:0", "Line.Speed,xx:0"))
+    window.write_text(window.read_text().replace("Line.Speed", "Line.Sped"))
     answer = plantedge("up", "--home", device, "--plain", work=tmp_path)
     assert answer.returncode == 78
-    assert "pipelines/line_anomaly.toml: model 'line_anomaly' has no folder" in answer.stderr
+    assert "tags/plant.csv:3: " in answer.stderr
+    assert "did you mean Line.Speed?" in answer.stderr
+    assert not (device / ".plantedge" / "log" / "broker.log").exists()
+
+
+def test_a_misspelt_device_is_refused_and_nothing_is_made(device: Path, tmp_path: Path) -> None:
+    for command in ("up", "status", "clean"):
+        answer = plantedge(command, "--home", tmp_path / "devise", work=tmp_path)
+        assert answer.returncode == 1
+        assert f"did you mean {device}?" in answer.stderr
+    assert not (tmp_path / "devise").exists()
 
 
 def test_up_tells_who_has_a_port_that_the_device_asks_for(device: Path, tmp_path: Path) -> None:

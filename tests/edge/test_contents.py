@@ -110,5 +110,5 @@ def test_a_model_that_is_not_there_yet_is_a_warning(home: Path) -> None:
 
 
 def test_a_change_by_topic_is_held_to_the_same(home: Path) -> None:
-    with pytest.raises(ConfigRefused, match="has no label 'blbo'; did you mean blob?"):
+    with pytest.raises(ConfigRefused, match=r"has no label 'blbo'; did you mean blob\?"):
         ConfigStore(home).check("pipelines", {"cap_inspection": {"decision": {"reject": ["blbo"]}}}, 0, Role.CLI)
