@@ -38,7 +38,7 @@ class ProcessRow:
     instances_of: str = ""
     sections: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
-    fifo: dict[str, int] = field(default_factory=dict)
+    fifo: dict[str, int] = field(default_factory=dict[str, int])
     watchdog_s: float = 5.0
     stop_s: float = 3.0
 

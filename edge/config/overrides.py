@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from edge.config.files import read_settings
-from edge.config.tree import merged
+from edge.config.tree import is_tree, merged
 from edge.host.durable import write_durably
 from edge.processes import PROCESSES
 from edge.settings import Settings
@@ -57,7 +57,7 @@ def leaves(values: Values, prefix: str = "") -> list[str]:
     found: list[str] = []
     for key, value in values.items():
         path = f"{prefix}.{key}" if prefix else key
-        found += leaves(value, path) if isinstance(value, dict) and value else [path]
+        found += leaves(value, path) if is_tree(value) and value else [path]
     return found
 
 

@@ -57,7 +57,9 @@ class PointMaker:
 
     place: Place
     repeat_s: float = REPEAT_S
-    _last: dict[tuple[str, str], tuple[Value, Quality, float]] = field(default_factory=dict)
+    _last: dict[tuple[str, str], tuple[Value, Quality, float]] = field(
+        default_factory=dict[tuple[str, str], tuple[Value, Quality, float]]
+    )
 
     def result(self, result: Result) -> Point:
         """Return a result's point."""

@@ -6,7 +6,7 @@ For `plantedge up`, the CLI and the OPC UA server. Each call opens its own conne
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ PAGE = 10_000
 
 
 @contextmanager
-def _reader(home: Path) -> Iterator[sqlite3.Connection]:
+def _reader(home: Path) -> Generator[sqlite3.Connection]:
     path = home / "state" / FILE
     db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, timeout=1.0)
     try:

@@ -53,9 +53,7 @@ class _DiscoveryFactory(SecurityPolicyFactory):
 
     def create(self, peer_certificate: bytes | None) -> SecurityPolicyNone:
         """Return the policy of one channel; asyncua would hand the claimed certificate to `get_user`."""
-        return SecurityPolicyNone(  # type: ignore[no-untyped-call]  # asyncua has no types here
-            None, mode=self.mode, permission_ruleset=self.permission_ruleset
-        )
+        return SecurityPolicyNone(None)  # type: ignore[no-untyped-call]  # asyncua has no types here
 
 
 class SecuredServer(Server):
@@ -63,14 +61,9 @@ class SecuredServer(Server):
 
     async def _setup_server_nodes(self) -> None:
         await super()._setup_server_nodes()
-        self._policies[:] = [
-            _DiscoveryFactory(  # type: ignore[no-untyped-call]  # nor here
-                SecurityPolicyNone, policy.mode, permission_ruleset=policy.permission_ruleset
-            )
-            if policy.cls is SecurityPolicyNone
-            else policy
-            for policy in self._policies
-        ]
+        none = ua.MessageSecurityMode.None_
+        discovery = _DiscoveryFactory(SecurityPolicyNone, none)  # type: ignore[no-untyped-call]  # nor here
+        self._policies[:] = [discovery if policy.cls is SecurityPolicyNone else policy for policy in self._policies]
 
 
 class Users(UserManager):

@@ -11,7 +11,6 @@ lines that are in the local store already, again and again until they are taken.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from pathlib import Path
 from typing import Protocol, cast
 

@@ -67,7 +67,9 @@ class InfluxTwo:
         self._client = InfluxDBClient(
             url=settings.url, token=token, org=settings.org, timeout=int(settings.timeout_ms), enable_gzip=True
         )
-        self._write = self._client.write_api(write_options=SYNCHRONOUS)
+        self._write = self._client.write_api(  # pyright: ignore[reportUnknownMemberType]  # untyped **kwargs
+            write_options=SYNCHRONOUS
+        )
 
     def write(self, lines: list[str]) -> None:
         """Write lines; see `Archive.write`."""

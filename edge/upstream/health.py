@@ -73,11 +73,11 @@ class Machine:
 class _Seen:
     """The latest of each thing, with the monotonic second in which it came."""
 
-    statuses: dict[str, tuple[Status, float]] = field(default_factory=dict)
-    insights: dict[str, tuple[Insight, float]] = field(default_factory=dict)
-    slots: dict[str, Slot] = field(default_factory=dict)
-    alarms: dict[str, Event] = field(default_factory=dict)
-    config: dict[str, int] = field(default_factory=dict)
+    statuses: dict[str, tuple[Status, float]] = field(default_factory=dict[str, tuple[Status, float]])
+    insights: dict[str, tuple[Insight, float]] = field(default_factory=dict[str, tuple[Insight, float]])
+    slots: dict[str, Slot] = field(default_factory=dict[str, Slot])
+    alarms: dict[str, Event] = field(default_factory=dict[str, Event])
+    config: dict[str, int] = field(default_factory=dict[str, int])
 
 
 class DeviceView:
@@ -149,7 +149,7 @@ class DeviceView:
 
     def _verdict(self, now_s: float) -> tuple[str, list[str]]:
         alarms = {_REASON[event.code] for event in self._seen.alarms.values() if event.code in _REASON}
-        soft = set()
+        soft: set[str] = set()
         for status, seen_s in self._seen.statuses.values():
             if status.state is State.STOPPED:
                 alarms.add("process_stopped")
