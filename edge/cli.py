@@ -87,7 +87,7 @@ def _sim(given: argparse.Namespace) -> int:
 
 
 def _config(given: argparse.Namespace) -> int:
-    from edge.commands.bus import config_get, config_set
+    from edge.commands.configure import config_get, config_set
 
     if given.action == "get":
         return config_get(given.home, given.section or "")
@@ -95,7 +95,7 @@ def _config(given: argparse.Namespace) -> int:
 
 
 def _watch(given: argparse.Namespace) -> int:
-    from edge.commands.bus import watch
+    from edge.commands.watch import watch
 
     return watch(given.home, given.filter, given.count, given.for_s)
 

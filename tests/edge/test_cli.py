@@ -15,9 +15,9 @@ import pytest
 
 import edge
 from bus.broker_config import PRODUCTION, device_config
-from edge.commands import bus as bus_commands
-from edge.commands import installation, printed
+from edge.commands import configure, installation, printed
 from edge.commands.doctor import Level, examine
+from edge.commands.watch import kept_from_us, readable
 from edge.host.ports import PortChoice
 from edge.processes import PROCESSES
 from edge.settings import load_settings
@@ -229,21 +229,19 @@ def test_a_package_that_was_overwritten_is_told(tmp_path: Path) -> None:
 def test_values_on_the_command_line_are_toml_or_text() -> None:
     pairs = ["cap.decision.threshold=0.7", "cap.decision.reject=['a', 'b']", "cap.event=true", "note=some words"]
     decision = {"threshold": 0.7, "reject": ["a", "b"]}
-    assert bus_commands.nested(pairs) == {"cap": {"decision": decision, "event": True}, "note": "some words"}
+    assert configure.nested(pairs) == {"cap": {"decision": decision, "event": True}, "note": "some words"}
     for wrong in (["threshold"], ["a=1", "a.b=2"]):
         with pytest.raises(StartError):
-            bus_commands.nested(wrong)
+            configure.nested(wrong)
 
 
 def test_any_message_is_readable_without_its_schema() -> None:
     name = "plant/v1/s/l/n/"
     packed = msgpack.packb({"schema": "frame/1", "data": b"\0" * 100, "tags": {"a": [1, None]}})
-    shown = json.loads(bus_commands.readable(name + "frame/cam1", packed))
+    shown = json.loads(readable(name + "frame/cam1", packed))
     assert shown == {"schema": "frame/1", "data": "<100 bytes>", "tags": {"a": [1, None]}}
-    assert json.loads(bus_commands.readable(name + "status/agent", msgspec.json.encode({"state": "idle"}))) == {
-        "state": "idle"
-    }
-    assert bus_commands.readable(name + "raw/plc", b"\xc1 no message") == "<12 bytes: b'\\xc1 no message'>"
+    assert json.loads(readable(name + "status/agent", msgspec.json.encode({"state": "idle"}))) == {"state": "idle"}
+    assert readable(name + "raw/plc", b"\xc1 no message") == "<12 bytes: b'\\xc1 no message'>"
 
 
 def test_two_starts_do_not_choose_the_same_port(tmp_path: Path, free_port: Callable[[], int]) -> None:
@@ -260,3 +258,22 @@ def test_two_starts_do_not_choose_the_same_port(tmp_path: Path, free_port: Calla
     finally:
         first.release()
         second.release()
+
+
+@pytest.mark.parametrize("wanted", ["decision/#", "frame/#", "frame/cam1", "+/cam1/set/x", "desired/+"])
+def test_a_topic_that_a_person_may_not_read_is_refused_by_the_table(wanted: str) -> None:
+    with pytest.raises(StartError, match=r"goes to \w+ alone"):
+        kept_from_us(wanted)
+
+
+def test_a_topic_that_does_not_exist_is_refused_with_the_one_that_was_meant() -> None:
+    with pytest.raises(StartError, match=r"did you mean inference\?"):
+        kept_from_us("inferense/#")
+    with pytest.raises(StartError, match=r"'status/agent/x'; there is status/\{process\}"):
+        kept_from_us("status/agent/x")
+
+
+@pytest.mark.parametrize("wanted", ["#", "+/+", "inference/#", "status/agent", "mes/tag/+/+", "config/pipelines/state"])
+def test_what_a_person_may_read_is_watched(wanted: str) -> None:
+    said = kept_from_us(wanted)
+    assert ("decision/{pipeline} goes to connect alone" in said) == (wanted == "+/+")
