@@ -30,7 +30,7 @@ wrap() { # PATH inside debs/
     wrapper=$folder/bin/${1##*/}
     cat >"$wrapper" <<TXT
 #!/bin/sh
-here=\$(cd "\$(dirname "\$0")/../debs" && pwd -P)
+here=\$(cd "\$(dirname "\$(readlink -f "\$0")")/../debs" && pwd -P)
 for lib in "\$here"/usr/lib/*-linux-gnu* "\$here"/usr/lib/*-linux-gnu*/pulseaudio "\$here"/lib/*-linux-gnu*; do
     [ ! -d "\$lib" ] || LD_LIBRARY_PATH=\${LD_LIBRARY_PATH:+\$LD_LIBRARY_PATH:}\$lib
 done
