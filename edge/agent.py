@@ -9,6 +9,7 @@ runs with it; otherwise the previous values return by themselves.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 from bus import Delivery
 from bus.codec import encode
 from bus.typed import Publisher
+from edge.config.adoption import WELL, Adoption
 from edge.config.overrides import SECTIONS, ConfigRefused, ConfigStore, Values
 from edge.config.tree import merged
 from edge.inference.contract import Contract, newest_version
@@ -36,7 +38,6 @@ from schemas.messages import (
 )
 from schemas.topics import CONFIG_SET, CONFIG_STATE, DESIRED, REPLY, SLOT_DESIRED, SLOT_STATE, STATUS, Role
 
-COME_UP_S = 15.0
 QUEUE_LIMIT = 64
 
 
@@ -177,10 +178,9 @@ class Agent:
         concerned = self._concerned(change.section)
         held = self.config.begin(change.section, change.values)
         self._say(change.section, "applying", change)
-        missing = await self._wait_for(concerned, change.section, held.version)
-        if missing:
+        problems = await self._problems_of(concerned, change.section, held.version)
+        if problems:
             self.config.revert(change.section)
-            problems = [f"{name} did not come up with it within {COME_UP_S:.0f} s" for name in sorted(missing)]
             self._say(change.section, "reverted", change, problems)
             self._process.event(
                 "config_reverted", Phase.NEW, Severity.WARNING, "; ".join(problems), section=change.section,
@@ -208,25 +208,18 @@ class Agent:
 
     def _runs(self, identity: str) -> bool:
         status = self._statuses.get(identity)
-        return status is not None and status.state in (State.ACTIVE, State.IDLE)
+        return status is not None and status.state in WELL
 
-    async def _wait_for(self, identities: set[str], section: str, version: int) -> set[str]:
-        """Wait until each process runs well with a version; return those that did not within the time."""
-        end = time.monotonic() + COME_UP_S
-        missing = set(identities)
-        while missing and time.monotonic() < end:
+    async def _problems_of(self, identities: set[str], section: str, version: int) -> list[str]:
+        """Wait until each process runs well with a version; return why not, as soon as one is known not to."""
+        adoption = Adoption(section, version, identities, time.monotonic())
+        while True:
             self._status_seen.clear()
-            missing = {
-                name
-                for name in missing
-                if not (self._runs(name) and self._statuses[name].config.get(section, 0) == version)
-            }
-            if missing:
-                try:
-                    await asyncio.wait_for(self._status_seen.wait(), max(0.05, end - time.monotonic()))
-                except TimeoutError:
-                    break
-        return missing
+            problems = adoption.problems(self._statuses, time.monotonic())
+            if problems is not None:
+                return problems
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._status_seen.wait(), max(0.05, adoption.due_s - time.monotonic()))
 
     def _queue(self, change: Change) -> None:
         try:

@@ -153,10 +153,14 @@ class Process:
             changed = asyncio.Event()
             if CONFIG_STATE in self.row.subscribes:
                 await self.read(CONFIG_STATE, ConfigState, lambda state, _: self._on_config(state, changed))
+            why = "stopped"
             try:
                 await _first_of(_awaited(main(self)), self._beat(), _changed(changed))
+            except (PlantEdgeError, OSError) as error:
+                why = " ".join(str(error).split())
+                raise
             finally:
-                self._status.send(self._now(State.STOPPED, self._reason or "stopped"))
+                self._status.send(self._now(State.STOPPED, why))
 
     async def _beat(self) -> None:
         """Feed the watchdog from the loop that does the work, and publish the status every two seconds."""

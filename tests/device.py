@@ -16,9 +16,8 @@ from bus.broker_config import development, device_config
 from bus.codec import decode, encode
 from bus.hot import HotBus
 from bus.mosquitto import BrokerProcess, find_broker, free_port
-from edge.processes import row
 from schemas.messages import Message
-from schemas.topics import Place, Topic
+from schemas.topics import Place, Role, Topic
 
 ROOT = Path(__file__).resolve().parent.parent
 WAIT_S = 20.0  # a machine under load takes seconds to start a process
@@ -45,7 +44,7 @@ class Device:
         self._folder.mkdir(parents=True)
         self._config = development(self._folder, free_port(), socket=socket)
         self._passwords = {user: new_password() for user in users}
-        accounts = [Account(user, row(user.partition("-")[0]).role) for user in users]
+        accounts = [Account(user, Role(user.partition("-")[0])) for user in users]
         self._config.passwords.write_text(password_file(self._passwords))
         self._config.acl.write_text(device_acl(self.place, accounts))
         for secret in (self._config.passwords, self._config.acl):
