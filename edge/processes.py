@@ -23,7 +23,7 @@ class Lane(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessRow:
-    """One process. `fifo` is a SCHED_FIFO priority where permitted, 0 for the normal class.
+    """One process. `fifo`: instance -> SCHED_FIFO priority where permitted, `*` for every instance.
 
     `instances_of` names the settings table whose keys are its instances, "" for a single one; `sections` are the
     settings that it restarts for; `after` starts it later. `watchdog_s`: silence after which it counts as hung.
@@ -42,6 +42,10 @@ class ProcessRow:
     watchdog_s: float = 5.0
     stop_s: float = 3.0
 
+    def priority(self, instance: str) -> int:
+        """Return an instance's SCHED_FIFO priority, 0 for the normal class."""
+        return self.fifo.get(instance, self.fifo.get("*", 0))
+
     def identity(self, instance: str = "") -> str:
         """Return the process's slug on the bus: its user name, client id and status topic."""
         return f"{self.name}-{instance}" if instance else self.name
@@ -55,7 +59,7 @@ AGENT = ProcessRow(
 CONNECT = ProcessRow(
     name="connect", role=Role.CONNECT, module="edge.connect", instances_of="sources", sections=("sources", "outputs"),
     subscribes=(t.DECISION, t.WRITE, t.CONFIG_STATE),
-    publishes=(t.READING, t.OUTPUT, t.REPLY, t.EVENT, t.STATUS), watchdog_s=2.0,
+    publishes=(t.READING, t.OUTPUT, t.REPLY, t.EVENT, t.STATUS), fifo={"*": 45}, watchdog_s=2.0,
 )  # fmt: skip
 RUNTIME = ProcessRow(
     name="runtime", role=Role.RUNTIME, module="edge.runtime", instances_of="lanes", sections=("pipelines",),

@@ -46,7 +46,8 @@ def write_units(folder: Path, drop_ins: Mapping[str, str]) -> None:
 def _named_by_table() -> Iterable[tuple[ProcessRow, str]]:
     for row in PROCESSES:
         for instance in row.fifo if row.instances_of else [""]:
-            yield row, instance
+            if instance != "*":
+                yield row, instance
 
 
 def _path(row: ProcessRow, instance: str) -> str:
@@ -57,7 +58,7 @@ def _path(row: ProcessRow, instance: str) -> str:
 def _drop_in(row: ProcessRow, instance: str) -> str:
     service = [f"WatchdogSec={row.watchdog_s:g}", f"TimeoutStopSec={row.stop_s:g}"]
     unit = [f"After=plantedge@{name}.service" for name in row.after]
-    if priority := row.fifo.get(instance, 0):
+    if priority := row.priority(instance):
         service += ["CPUSchedulingPolicy=fifo", f"CPUSchedulingPriority={priority}", "RestrictRealtime=no"]
     if row.name in _LOOPBACK_ONLY:
         service += ["IPAddressDeny=any", "IPAddressAllow=localhost"]

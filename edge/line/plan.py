@@ -45,7 +45,7 @@ def process_commands(
             Command(
                 name=row.identity(instance), argv=python("edge.process", _argument(row, instance), "--home", str(home)),
                 after=(*after, *earlier), before=before, watchdog_s=row.watchdog_s, stop_s=row.stop_s,
-                fifo=row.fifo.get(instance, 0),
+                fifo=row.priority(instance),
             )
         )  # fmt: skip
     return commands
