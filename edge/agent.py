@@ -18,6 +18,7 @@ from bus import Delivery
 from bus.codec import encode
 from bus.typed import Publisher
 from edge.config.adoption import WELL, Adoption
+from edge.config.fulfilled import Fulfilled
 from edge.config.overrides import SECTIONS, ConfigRefused, ConfigStore, Values
 from edge.config.tree import merged
 from edge.inference.contract import Contract, newest_version
@@ -43,7 +44,7 @@ QUEUE_LIMIT = 64
 
 @dataclass(frozen=True)
 class Change:
-    """A request to change one section, from a person on the site or from the fleet."""
+    """A request to change one section, from a person on the site or from the fleet, whose last one `fulfils` it."""
 
     section: str
     values: Values
@@ -52,6 +53,7 @@ class Change:
     request_id: str
     reply_to: str = ""
     correlation: bytes = b""
+    fulfils: Desired | None = None
 
     @property
     def role(self) -> Role:
@@ -67,6 +69,7 @@ class Agent:
         self._process = process
         self.config = ConfigStore(process.home)
         self.slots = SlotStore(process.home)
+        self._fulfilled = Fulfilled(process.home)
         self._statuses: dict[str, Status] = {}
         self._status_seen = asyncio.Event()
         self._changes: asyncio.Queue[Change] = asyncio.Queue(QUEUE_LIMIT)
@@ -133,8 +136,11 @@ class Agent:
         """Queue what the fleet wants, each generation once; an older generation is stale and ignored."""
         if desired.config and desired.generation > self._generation["config"]:
             self._generation["config"] = desired.generation
-            for section, values in desired.config.items():
-                self._queue(Change(section, dict(values), None, "fleet", f"fleet-{desired.generation}"))
+            if not self._fulfilled.has(desired):
+                last = list(desired.config)[-1]
+                for section, values in desired.config.items():
+                    name, whole = f"fleet-{desired.generation}", desired if section == last else None
+                    self._queue(Change(section, dict(values), None, "fleet", name, fulfils=whole))
         if desired.models and desired.generation > self._generation["models"]:
             self._generation["models"] = desired.generation
             self._pin(desired.models)
@@ -162,7 +168,10 @@ class Agent:
     async def carry_out(self) -> None:
         """Take one change after the other, until cancelled."""
         while True:
-            await self._change(await self._changes.get())
+            change = await self._changes.get()
+            await self._change(change)
+            if change.fulfils:
+                self._fulfilled.note(change.fulfils)
 
     async def _change(self, change: Change) -> None:
         try:
