@@ -15,7 +15,8 @@ Say = Callable[[str], None]
 _RUN_S = 20.0
 AMQTT_WARNING = (
     "amqtt is the broker of last resort: small frames (64x64) and slow rates (20/s) only, every account reads"
-    " everything, nothing kept over its restart, no `plantedge write` and `config set`, no fleet service on this machine"
+    " everything, nothing kept over its restart, no `plantedge write` and `config set`, no fleet service on this"
+    " machine"
 )
 AMQTT_REMEDY = "install mosquitto 2"
 
