@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / ".plantedge" / "peers"
@@ -17,6 +18,10 @@ PROGRAMS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/s
 
 # As edge/engines does, for tests that load ONNX Runtime by themselves: it would report to its maker.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+# pytest's timeout bounds a test; a deadline per example would measure what else the machine does.
+settings.register_profile("plantedge", deadline=None)
+settings.load_profile("plantedge")
 
 
 def absent(what: str, remedy: str) -> NoReturn:

@@ -154,6 +154,22 @@ def make_certificates(folder: Path) -> Tls:
     return Tls(folder / "ca.crt", folder / "client.crt", folder / "client.key")
 
 
+def key_usage(ca: bool) -> x509.KeyUsage:
+    """What a CA, or else a server or client, may do with its key."""
+    never = dict.fromkeys(
+        (
+            "content_commitment",
+            "key_encipherment",
+            "data_encipherment",
+            "key_agreement",
+            "encipher_only",
+            "decipher_only",
+        ),
+        False,
+    )
+    return x509.KeyUsage(digital_signature=True, key_cert_sign=ca, crl_sign=ca, **never)
+
+
 def _certificate(
     name: str,
     key: ec.EllipticCurvePrivateKey,
@@ -174,6 +190,7 @@ def _certificate(
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
+        .add_extension(key_usage(ca), critical=True)  # Python 3.13 refuses a CA without it
     )
     return builder.sign(issuer_key, hashes.SHA256())
 

@@ -20,6 +20,7 @@ from bus.broker_config import FleetBroker, ServerTls, fleet_config
 from bus.mosquitto import BrokerProcess, find_broker, free_port, probe
 from schemas.errors import StartError
 from schemas.topics import TOPICS, Reach, Role
+from tests.bus.conftest import key_usage
 
 ROWS = tuple(row for row in TOPICS if row.reach is not Reach.SITE)
 NODES = ("node-a", "node-b")
@@ -34,6 +35,7 @@ class Authority:
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])
         self._now = dt.datetime.now(dt.UTC)
         own = self._builder(self._name, self._key).add_extension(x509.BasicConstraints(True, 0), critical=True)
+        own = own.add_extension(key_usage(ca=True), critical=True)
         (folder / "ca.crt").write_bytes(self._pem(own))
 
     def issue(self, name: str) -> Tls:
@@ -70,6 +72,8 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(self._now - dt.timedelta(minutes=5))
             .not_valid_after(self._now + dt.timedelta(days=1))
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
 
     def _pem(self, builder: x509.CertificateBuilder) -> bytes:

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from edge.sinks import ArchiveError, LinesRefused
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "state" / FILE)
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store(tmp_path / "state" / FILE)
+    yield opened
+    opened.close()
 
 
 def point(seq: int, *, epoch: int = 1, time_ns: int = 1_000, series: str = "result,pipeline=a") -> Point:

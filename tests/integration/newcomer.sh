@@ -75,7 +75,7 @@ machine() { # SUITE USER: a fresh system with a clone of this checkout, mounted
 
 outside() { # ROOT SINCE: files that appeared outside the checkout (and the system's own folders of root's apt)
     (cd "$1" && find . -xdev -newer "$2" -type f -not -path './proc/*' -not -path '*/plantedge/*' -not -path './usr/*' \
-        -not -path './var/*' -not -path './etc/*' -not -path './tmp/*' | head -5)
+        -not -path './var/*' -not -path './etc/*' -not -path './tmp/*' -not -path './run/*' | head -5)
 }
 
 visit() { # SUITE USER

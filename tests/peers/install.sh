@@ -16,6 +16,7 @@ mbpoll              mbpoll
 influxd             influxdb
 chromium            chromium
 socat               socat
+openssl             openssl
 gcc                 gcc
 /usr/include/stdlib.h            libc6-dev
 /usr/include/modbus/modbus.h     libmodbus-dev
