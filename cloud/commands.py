@@ -20,7 +20,7 @@ from cloud.device import ConfigDesired, Request
 from cloud.fleet import Fleet
 from cloud.store import Store
 from schemas.errors import BusDisconnected, PlantEdgeError
-from schemas.messages import FleetConfig, FleetRequest, Report
+from schemas.fleet import FleetConfig, FleetRequest, Report
 from schemas.topics import DOWN_CONFIG, DOWN_REQUEST, Place
 
 log = logging.getLogger(__name__)

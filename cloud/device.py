@@ -11,7 +11,8 @@ from enum import StrEnum
 
 import msgspec
 
-from schemas.messages import Health, Ledger, ModelHealth, Models, PipelineHealth, ProcessHealth, Report, Severity
+from schemas.fleet import Health, Ledger, ModelHealth, Models, PipelineHealth, ProcessHealth, Report
+from schemas.messages import Severity
 from schemas.topics import UP_HEALTH
 
 STALE_AFTER_S = UP_HEALTH.stale_after_s

@@ -26,7 +26,7 @@ from cloud.device import (
 )  # fmt: skip
 from cloud.totals import elapse, move
 from cloud.views import alert_view, alerts_of, row_of, words
-from schemas.messages import Report
+from schemas.fleet import Report
 from schemas.topics import UPSTREAM_BUDGET_BYTES
 
 MAX_DEVICES = 20_000  # the broker admits only enrolled nodes; this bounds a mistake in enrolment

@@ -14,7 +14,8 @@ from typing import TypeVar
 import msgspec
 
 from cloud.device import STALE_AFTER_S, Alarm, AlertState, Device, DeviceState
-from schemas.messages import Alert, Health, Ledger, Models, Phase, Report, Severity, Upstream
+from schemas.fleet import Alert, Health, Ledger, Models, Report, Upstream
+from schemas.messages import Phase, Severity
 
 MAX_ALERTS = 64  # per device, closed ones included: they keep a late repeat from opening them again
 MAX_REPORTS = 32

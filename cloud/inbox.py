@@ -13,7 +13,8 @@ from bus import Bus, Delivery
 from bus.typed import Reader
 from cloud.fleet import Fleet
 from cloud.fold import Arrival
-from schemas.messages import Message, Upstream
+from schemas.fleet import Upstream
+from schemas.messages import Message
 from schemas.topics import UP_ALERT, UP_HEALTH, UP_LEDGER, UP_MODELS, UP_REPORT, Topic
 
 ROWS = (UP_HEALTH, UP_MODELS, UP_ALERT, UP_REPORT, UP_LEDGER)

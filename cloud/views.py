@@ -14,7 +14,7 @@ from cloud.device import (
     Happening,
     Request,
 )
-from schemas.messages import Health, PipelineHealth
+from schemas.fleet import Health, PipelineHealth
 
 UNACKED = (AlertState.ACTIVE_UNACKED, AlertState.CLEARED_UNACKED)
 

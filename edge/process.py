@@ -17,7 +17,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -28,6 +28,7 @@ from bus.codec import encode
 from bus.typed import Publisher, Reader, TypedStats
 from edge.host.clock import boot_id, clock_state
 from edge.host.notify import notify
+from edge.host.race import first_of
 from edge.processes import Lane, ProcessRow, row
 from edge.settings import Settings, load_settings
 from schemas.errors import PlantEdgeError, SettingsError
@@ -155,7 +156,7 @@ class Process:
                 await self.read(CONFIG_STATE, ConfigState, lambda state, _: self._on_config(state, changed))
             why = "stopped"
             try:
-                await _first_of(_awaited(main(self)), self._beat(), _changed(changed))
+                await first_of(_awaited(main(self)), self._beat(), _changed(changed))
             except (PlantEdgeError, OSError) as error:
                 why = " ".join(str(error).split())
                 raise
@@ -240,19 +241,6 @@ async def _changed(event: asyncio.Event) -> None:
     log.info("settings changed, starting again with them")
 
 
-async def _first_of(*works: Coroutine[Any, Any, None]) -> None:
-    """Run all; when one ends, cancel the others and raise what it raised."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()
-
-
 async def serve(process_row: ProcessRow, instance: str, home: Path) -> None:
     """Run a process until SIGTERM or SIGINT, starting `main` again whenever its settings change."""
     module = importlib.import_module(process_row.module)
@@ -263,7 +251,7 @@ async def serve(process_row: ProcessRow, instance: str, home: Path) -> None:
     settings = load_settings(home)
     while not stop.is_set():
         process = Process(process_row, instance, home, settings)
-        await _first_of(process.run(module.main), _stopped(stop))
+        await first_of(process.run(module.main), _stopped(stop))
         if not stop.is_set():
             settings = load_settings(home)
     notify("STOPPING=1")

@@ -22,20 +22,8 @@ from edge.security.identity import certificate_until_ns
 from edge.upstream.health import DeviceView, Machine
 from edge.upstream.outbox import Outbox, today
 from schemas.errors import BusDisconnected, BusError, CodecError
-from schemas.messages import (
-    ConfigState,
-    Desired,
-    Event,
-    FleetConfig,
-    FleetDesired,
-    FleetRequest,
-    Health,
-    Insight,
-    Report,
-    Slot,
-    State,
-    Status,
-)
+from schemas.fleet import FleetConfig, FleetDesired, FleetRequest, Health, Report
+from schemas.messages import ConfigState, Desired, Event, Insight, Slot, State, Status
 from schemas.topics import (
     CONFIG_STATE,
     DESIRED,

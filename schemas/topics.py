@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from schemas import fleet as f
 from schemas import messages as m
 
 PLANT = "plant/v1/{site}/{line}/{node}/"
@@ -239,42 +240,42 @@ MES_EVENT = Topic(
 # Upstream: max_hz x (max_bytes + what the wire adds) x a day, summed, stays under the budget
 # (tests/schemas/test_topics.py).
 UP_HEALTH = Topic(
-    key="UP_HEALTH", pattern=FLEET + "up/health", messages=(m.Health,), codec=Codec.MSGPACK, qos=1, retain=True,
+    key="UP_HEALTH", pattern=FLEET + "up/health", messages=(f.Health,), codec=Codec.MSGPACK, qos=1, retain=True,
     publishers=_roles(Role.UPLINK), readers=_roles(Role.FLEET), reach=Reach.UP,
     max_bytes=4_096, max_hz=0.1, stale_after_s=30, drop=Drop.LATEST_WINS,
 )  # fmt: skip
 UP_MODELS = Topic(
-    key="UP_MODELS", pattern=FLEET + "up/models", messages=(m.Models,), codec=Codec.MSGPACK, qos=1, retain=True,
+    key="UP_MODELS", pattern=FLEET + "up/models", messages=(f.Models,), codec=Codec.MSGPACK, qos=1, retain=True,
     publishers=_roles(Role.UPLINK), readers=_roles(Role.FLEET), reach=Reach.UP,
     max_bytes=8_192, max_hz=0.005, drop=Drop.LATEST_WINS,
 )  # fmt: skip
 UP_ALERT = Topic(
-    key="UP_ALERT", pattern=FLEET + "up/alert", messages=(m.Alert,), codec=Codec.MSGPACK, qos=1, retain=False,
+    key="UP_ALERT", pattern=FLEET + "up/alert", messages=(f.Alert,), codec=Codec.MSGPACK, qos=1, retain=False,
     publishers=_roles(Role.UPLINK), readers=_roles(Role.FLEET), reach=Reach.UP,
     max_bytes=512, max_hz=0.05, drop=Drop.OLDEST,
 )  # fmt: skip
 UP_REPORT = Topic(
-    key="UP_REPORT", pattern=FLEET + "up/report", messages=(m.Report,), codec=Codec.MSGPACK, qos=1, retain=False,
+    key="UP_REPORT", pattern=FLEET + "up/report", messages=(f.Report,), codec=Codec.MSGPACK, qos=1, retain=False,
     publishers=_roles(Role.UPLINK), readers=_roles(Role.FLEET), reach=Reach.UP,
     max_bytes=512, max_hz=0.02, drop=Drop.NOTHING,
 )  # fmt: skip
 UP_LEDGER = Topic(
-    key="UP_LEDGER", pattern=FLEET + "up/ledger", messages=(m.Ledger,), codec=Codec.MSGPACK, qos=1, retain=False,
+    key="UP_LEDGER", pattern=FLEET + "up/ledger", messages=(f.Ledger,), codec=Codec.MSGPACK, qos=1, retain=False,
     publishers=_roles(Role.UPLINK), readers=_roles(Role.FLEET), reach=Reach.UP,
     max_bytes=4_096, max_hz=0.001, drop=Drop.NOTHING,
 )  # fmt: skip
 DOWN_DESIRED = Topic(
-    key="DOWN_DESIRED", pattern=FLEET + "down/desired", messages=(m.FleetDesired,), codec=Codec.MSGPACK, qos=1,
+    key="DOWN_DESIRED", pattern=FLEET + "down/desired", messages=(f.FleetDesired,), codec=Codec.MSGPACK, qos=1,
     retain=True, publishers=_roles(Role.FLEET), readers=_roles(Role.UPLINK), reach=Reach.DOWN,
     max_bytes=65_536, max_hz=1, drop=Drop.LATEST_WINS,
 )  # fmt: skip
 DOWN_CONFIG = Topic(
-    key="DOWN_CONFIG", pattern=FLEET + "down/config", messages=(m.FleetConfig,), codec=Codec.MSGPACK, qos=1,
+    key="DOWN_CONFIG", pattern=FLEET + "down/config", messages=(f.FleetConfig,), codec=Codec.MSGPACK, qos=1,
     retain=True, publishers=_roles(Role.FLEET), readers=_roles(Role.UPLINK), reach=Reach.DOWN,
     max_bytes=65_536, max_hz=1, drop=Drop.LATEST_WINS,
 )  # fmt: skip
 DOWN_REQUEST = Topic(
-    key="DOWN_REQUEST", pattern=FLEET + "down/request", messages=(m.FleetRequest,), codec=Codec.MSGPACK, qos=1,
+    key="DOWN_REQUEST", pattern=FLEET + "down/request", messages=(f.FleetRequest,), codec=Codec.MSGPACK, qos=1,
     retain=False, publishers=_roles(Role.FLEET), readers=_roles(Role.UPLINK), reach=Reach.DOWN,
     max_bytes=4_096, max_hz=10, drop=Drop.NOTHING,
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """What a device may say of itself upstream: a pure fold of status, insight, slots and coded events.
 
-Only what `schemas.messages.Upstream` names can come out of here: states, times, rates, versions and codes; no tag, no
+Only what `schemas.fleet.Upstream` names can come out of here: states, times, rates, versions and codes; no tag, no
 verdict, no score, no text. An event leaves only if its code is in `ALERT_CODES`: anomaly events, which are
 predictions, are not.
 """
@@ -11,22 +11,8 @@ import hashlib
 from dataclasses import dataclass, field
 
 from edge.settings import Settings
-from schemas.messages import (
-    Alert,
-    ConfigState,
-    Event,
-    Health,
-    Insight,
-    ModelHealth,
-    Models,
-    Phase,
-    PipelineHealth,
-    ProcessHealth,
-    Severity,
-    Slot,
-    State,
-    Status,
-)
+from schemas.fleet import Alert, Health, ModelHealth, Models, PipelineHealth, ProcessHealth
+from schemas.messages import ConfigState, Event, Insight, Phase, Severity, Slot, State, Status
 from schemas.topics import INSIGHT, STATUS
 
 ALERT_CODES = frozenset(

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from bus.codec import decode, encode
-from schemas.messages import Ledger, LedgerRow, Upstream
+from schemas.fleet import Ledger, LedgerRow, Upstream
 from schemas.topics import TOPICS, Drop, Reach, Topic
 
 _UP = {row.key: row for row in TOPICS if row.reach is Reach.UP}

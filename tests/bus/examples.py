@@ -2,6 +2,7 @@
 
 import msgspec
 
+from schemas import fleet as f
 from schemas import messages as m
 from schemas.topics import TOPICS, Topic
 
@@ -165,7 +166,7 @@ EXAMPLES: tuple[m.Message, ...] = (
         severity=m.Severity.INFO,
         text="press1: back",
     ),
-    m.Health(
+    f.Health(
         time_ns=NS,
         site="ulm",
         line="l1",
@@ -183,17 +184,17 @@ EXAMPLES: tuple[m.Message, ...] = (
         outbox=0,
         links_up=3,
         links_down=1,
-        processes=[m.ProcessHealth(process="connect", state=m.State.ACTIVE, rss_mb=48.25)],
+        processes=[f.ProcessHealth(process="connect", state=m.State.ACTIVE, rss_mb=48.25)],
         pipelines=[
-            m.PipelineHealth(pipeline="inspect", rate_hz=99.5, p50_ms=3.0, p99_ms=7.5, late=2, dropped=10),
+            f.PipelineHealth(pipeline="inspect", rate_hz=99.5, p50_ms=3.0, p99_ms=7.5, late=2, dropped=10),
         ],
     ),
-    m.Models(
+    f.Models(
         time_ns=NS,
-        models=[m.ModelHealth(model="surface", version="1.2.0", digest=DIGEST, phase="active")],
+        models=[f.ModelHealth(model="surface", version="1.2.0", digest=DIGEST, phase="active")],
         config={"pipelines": 4},
     ),
-    m.Alert(
+    f.Alert(
         time_ns=NS,
         key="0a1b2c",
         origin="connect",
@@ -201,16 +202,16 @@ EXAMPLES: tuple[m.Message, ...] = (
         phase=m.Phase.NEW,
         severity=m.Severity.ALARM,
     ),
-    m.Report(time_ns=NS, about="models", id="g-9", ok=True, reason=""),
-    m.Ledger(
+    f.Report(time_ns=NS, about="models", id="g-9", ok=True, reason=""),
+    f.Ledger(
         time_ns=NS,
         day="2026-09-21",
         wire_bytes=123_456,
-        rows=[m.LedgerRow(kind="health", messages=100, payload_bytes=45_678)],
+        rows=[f.LedgerRow(kind="health", messages=100, payload_bytes=45_678)],
     ),
-    m.FleetDesired(generation=9, models={"surface": "1.2.0"}),
-    m.FleetConfig(generation=9, sections={"pipelines": {"deadline_ms": 40}}),
-    m.FleetRequest(id="q-1", verb="ping", expires_ns=NS),
+    f.FleetDesired(generation=9, models={"surface": "1.2.0"}),
+    f.FleetConfig(generation=9, sections={"pipelines": {"deadline_ms": 40}}),
+    f.FleetRequest(id="q-1", verb="ping", expires_ns=NS),
 )
 
 

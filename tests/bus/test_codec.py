@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bus.codec import decode, encode
+from schemas import fleet as f
 from schemas import messages as m
 from schemas.errors import CodecError, Oversized, SchemaMismatch
 from schemas.topics import DECISION, STATUS, TOPICS, UP_ALERT, UP_HEALTH, Codec, Topic
@@ -16,7 +17,7 @@ from tests.bus.examples import EXAMPLES, row_for, stamped
 from tests.bus.make_golden import GOLDEN, files_of
 
 ids = pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: type(e).__name__)
-CLOSED = [e for e in EXAMPLES if isinstance(e, m.Upstream)]
+CLOSED = [e for e in EXAMPLES if isinstance(e, f.Upstream)]
 
 
 def _plain(row: Topic, payload: bytes) -> dict[str, Any]:
@@ -102,15 +103,15 @@ def test_another_messages_bytes_are_refused(example: m.Message) -> None:
 @ids
 def test_unknown_fields_are_ignored_except_in_closed_messages(example: m.Message) -> None:
     row, payload = _as_version(example, 1, a_field_of_tomorrow=[1, {"a": 2}])
-    if isinstance(example, m.Upstream):
+    if isinstance(example, f.Upstream):
         with pytest.raises(CodecError, match="a_field_of_tomorrow"):
             decode(row, type(example), payload)
     else:
         assert decode(row, type(example), payload) == stamped(example)
 
 
-@pytest.mark.parametrize("example", [e for e in CLOSED if not isinstance(e, m.Alert | m.Report)], ids=str)
-def test_parts_of_closed_messages_are_closed(example: m.Upstream) -> None:
+@pytest.mark.parametrize("example", [e for e in CLOSED if not isinstance(e, f.Alert | f.Report)], ids=str)
+def test_parts_of_closed_messages_are_closed(example: f.Upstream) -> None:
     row = row_for(type(example))
     fields = _plain(row, encode(row, stamped(example)))
     parts = next(value for value in fields.values() if isinstance(value, list) and value and isinstance(value[0], dict))
@@ -121,10 +122,10 @@ def test_parts_of_closed_messages_are_closed(example: m.Upstream) -> None:
 
 @pytest.mark.parametrize("field", ["site", "hardware", "software"])
 def test_free_text_does_not_fit_a_closed_message(field: str) -> None:
-    health = next(e for e in EXAMPLES if isinstance(e, m.Health))
+    health = next(e for e in EXAMPLES if isinstance(e, f.Health))
     row, payload = _as_version(health, 1, **{field: "Recipe 7: 12 kg sugar"})
     with pytest.raises(CodecError):
-        decode(row, m.Health, payload)
+        decode(row, f.Health, payload)
 
 
 def test_the_rows_size_bounds_both_ways() -> None:

@@ -8,6 +8,7 @@ import pytest
 from bus import Delivery
 from bus.codec import encode
 from bus.typed import Publisher, RateLimit, Reader
+from schemas import fleet as f
 from schemas import messages as m
 from schemas.errors import Oversized
 from schemas.topics import DECISION, EVENT, READING, STATUS, UP_LEDGER, Place
@@ -175,9 +176,9 @@ def replace_event() -> m.Event:
 
 
 async def test_over_the_rows_rate_is_limited_and_counted(wide_open: None, bus: MakeBus) -> None:
-    ledger = next(e for e in EXAMPLES if isinstance(e, m.Ledger))
+    ledger = next(e for e in EXAMPLES if isinstance(e, f.Ledger))
     async with bus("writer") as writer:
-        publisher = Publisher(writer, UP_LEDGER, m.Ledger, PLACE)
+        publisher = Publisher(writer, UP_LEDGER, f.Ledger, PLACE)
         assert [publisher.send(ledger) for _ in range(7)] == [True] * 5 + [False] * 2
         assert (publisher.stats.messages, publisher.stats.limited) == (5, 2)
         assert writer.stats.published == 5

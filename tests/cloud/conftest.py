@@ -18,7 +18,7 @@ from cloud.pki import Authority
 from cloud.serve import start_broker
 from cloud.service import FleetService, ServiceOptions
 from edge.security.identity import install, make_request
-from schemas.messages import Upstream
+from schemas.fleet import Upstream
 from schemas.topics import UP_ALERT, UP_HEALTH, UP_LEDGER, UP_MODELS, UP_REPORT, Place
 
 ROW_OF = {row.message: row for row in (UP_HEALTH, UP_MODELS, UP_ALERT, UP_REPORT, UP_LEDGER)}

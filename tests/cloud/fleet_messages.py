@@ -2,18 +2,8 @@
 
 from typing import Any
 
-from schemas.messages import (
-    Alert,
-    Health,
-    ModelHealth,
-    Models,
-    Phase,
-    PipelineHealth,
-    ProcessHealth,
-    Report,
-    Severity,
-    State,
-)
+from schemas.fleet import Alert, Health, ModelHealth, Models, PipelineHealth, ProcessHealth, Report
+from schemas.messages import Phase, Severity, State
 
 SECOND_NS = 1_000_000_000
 START_NS = 1_790_000_000 * SECOND_NS

@@ -8,7 +8,8 @@ from cloud.device import AlertState, Availability, Device, DeviceState, Totals
 from cloud.fold import MAX_ALERTS, Alerted, Answered, Arrival, Changed, acknowledge, fold, silence
 from cloud.totals import elapse, move
 from cloud.views import alerts_of, row_of
-from schemas.messages import Phase, Upstream
+from schemas.fleet import Upstream
+from schemas.messages import Phase
 from tests.cloud.fleet_messages import SECOND_NS, START_NS, alert, health, models, pipeline, report
 
 NEW = Device(node="press-7")

@@ -15,7 +15,8 @@ from cloud.accounts import Role
 from cloud.device import DeviceState
 from cloud.serve import keep_broker
 from cloud.stream import BEAT_S
-from schemas.messages import FleetConfig, FleetRequest, Phase
+from schemas.fleet import FleetConfig, FleetRequest
+from schemas.messages import Phase
 from schemas.topics import DOWN_CONFIG, DOWN_REQUEST, UP_HEALTH
 from tests.cloud.conftest import FleetDevice, RunningFleet
 from tests.cloud.fleet_messages import alert, health, models, report

@@ -4,7 +4,8 @@ import pytest
 from bus.codec import decode, encode
 from edge.settings import Device, Settings
 from edge.upstream.health import ALERT_CODES, DeviceView, Machine
-from schemas.messages import Event, Health, Insight, Models, Phase, Severity, Slot, State, Status
+from schemas.fleet import Health, Models
+from schemas.messages import Event, Insight, Phase, Severity, Slot, State, Status
 from schemas.topics import UP_HEALTH, UP_MODELS
 
 MACHINE = Machine(uptime_s=1.0, cpu_share=0.1, memory_share=0.2, disk_share=0.3, temperature_c=None)

@@ -4,7 +4,8 @@ import pytest
 
 from edge.upstream.outbox import Outbox, today
 from schemas.errors import CodecError
-from schemas.messages import Alert, Models, Phase, Report, Severity
+from schemas.fleet import Alert, Models, Report
+from schemas.messages import Phase, Severity
 from schemas.topics import UP_ALERT, UP_MODELS, UP_REPORT
 
 

@@ -8,13 +8,14 @@ import jsonschema
 import msgspec
 import pytest
 
+from schemas import fleet as f
 from schemas import generate
 from schemas import messages as m
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = generate.files()
 SCHEMA_FILES = [path for path in FILES if path.suffix == ".json"]
-HEALTH = m.Health(
+HEALTH = f.Health(
     time_ns=1, site="s", line="l", hardware="", software="1", state="ok", reasons=[], uptime_s=1, cpu_share=0,
     memory_share=0, disk_share=0, temperature_c=None, certificate_until_ns=0, upstream_bytes_today=0, outbox=0,
     links_up=0, links_down=0, processes=[], pipelines=[],
