@@ -61,9 +61,7 @@ def _broker(given: argparse.Namespace) -> int:
     from edge.commands.printed import acl, broker_configuration
 
     if given.acl:
-        from edge.commands.device import device_home
-
-        print(acl(device_home(given.home)), end="")
+        print(acl(_named(given)), end="")
     else:
         print(broker_configuration(), end="")
     return 0
@@ -106,6 +104,32 @@ def _write(given: argparse.Namespace) -> int:
     return write(given.home, given.source, given.tag, given.value)
 
 
+def _accounts(given: argparse.Namespace) -> int:
+    from edge.commands.accounts import write_device_accounts
+
+    return write_device_accounts(_named(given))
+
+
+def _identity(given: argparse.Namespace) -> int:
+    from edge.commands.identity import install_answer, request, show
+
+    if given.action == "request":
+        return request(_named(given))
+    return install_answer(_named(given), given.answer) if given.action == "install" else show(_named(given))
+
+
+def _opcua(given: argparse.Namespace) -> int:
+    from edge.commands.opcua_users import set_user
+
+    return set_user(_named(given), given.name, remove=given.remove)
+
+
+def _named(given: argparse.Namespace) -> Path:
+    from edge.commands.device import device_home
+
+    return device_home(given.home)
+
+
 def _process(given: argparse.Namespace) -> int:
     from edge.process import run
 
@@ -132,7 +156,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     _add_up(add("up", _up, "start a device here, or a simulated line with everything"))
     add("down", _down, "stop what `up` started")
-    status = add("status", _status, "show what runs")
+    status = add("status", _status, "show what runs, under `up` or under systemd")
     status.add_argument("--json", action="store_true", help="for programs")
     logs = add("logs", _logs, "show the logs of all processes, or of one")
     logs.add_argument("process", nargs="?", help="as `plantedge status` names it")
@@ -145,6 +169,7 @@ def make_parser() -> argparse.ArgumentParser:
     broker.add_argument("--acl", action="store_true", help="print who may do what at the broker instead")
     units = add("units", _units, "print the systemd drop-ins of the process table")
     units.add_argument("--out", type=Path, metavar="DIR", help="write them there, such as /etc/systemd/system")
+    _add_deploying(add)
     process = add("process", _process, "run one process in the foreground")
     process.add_argument("process", help="NAME or NAME@INSTANCE")
     add("clean", _clean, "stop, and remove logs, state and the demo's device")
@@ -174,6 +199,22 @@ def _add_bus_commands(add: Callable[[str, Run, str], argparse.ArgumentParser]) -
     write.add_argument("source")
     write.add_argument("tag")
     write.add_argument("value", help="a number, true, false or text")
+
+
+def _add_deploying(add: Callable[[str, Run, str], argparse.ArgumentParser]) -> None:
+    add("accounts", _accounts, "write passwords and rights for the device's own broker")
+    identity = add("identity", _identity, "make the device's key and request, install the fleet's answer, or show it")
+    actions = identity.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("request", help="make the key, which stays here, and a certificate request")
+    install = actions.add_parser("install", help="check the fleet's answer and put it in its place")
+    install.add_argument("answer", type=Path, metavar="DIR", help="holds device.pem and ca.pem")
+    actions.add_parser("show", help="print whose certificate is installed, and until when it is good")
+    opcua = add("opcua", _opcua, "say who may use the OPC UA server")
+    user = opcua.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser(
+        "user", help="add a user or change a password, which is asked for"
+    )
+    user.add_argument("name")
+    user.add_argument("--remove", action="store_true", help="remove the user instead")
 
 
 def _add_sim(sim: argparse.ArgumentParser) -> None:

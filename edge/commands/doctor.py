@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from bus.broker_ladder import find_broker
+from edge.commands.deployed import expected, read_deployed, trouble
 from edge.commands.installation import installation_problems
+from edge.config.contents import missing_models
+from edge.config.files import read_settings
 from edge.host.clock import clock_state
 from edge.host.ports import holder, is_free
 from edge.inference.contract import Contract
 from edge.security.identity import IdentityError, read_identity
-from edge.settings import Settings, load_settings
+from edge.settings import Settings
 from edge.supervision.run_state import Phase, RunState, read_state, work_folder
 from edge.supervision.spawn import last_lines
-from schemas.errors import ContractError, SettingsError, StartError
+from schemas.errors import ContractError, PlantEdgeError, SettingsError, StartError
+from schemas.messages import Status
 
 DAY_NS = 86_400 * 10**9
 _FREE_WARN, _FREE_FAIL = 2e9, 2e8
@@ -67,15 +72,20 @@ def examine(home: Path | None) -> Iterator[Verdict]:
     state = read_state(work)
     yield from (_python(), _installation(), _broker(work), _realtime(), _clock(), _disk(work))
     device = home.resolve() if home else work / "demo" / "device"
-    settings = None
-    if home is not None or device.is_dir():
-        verdict, settings = _settings(device)
-        yield verdict
+    if home is None and not device.is_dir():
+        yield from _processes(work, state)
+        return
+    settings, verdicts = _settings(device)
+    yield from verdicts
+    deployed = None
     if settings is not None:
         yield from _models(device, settings)
         yield from _identity(device, settings)
-        yield from _ports(settings, state)
-    yield from _processes(work, state)
+        if state is None:
+            with contextlib.suppress(PlantEdgeError):
+                deployed = read_deployed(device)
+        yield from _ports(settings, state, deployed)
+    yield from _processes(work, state) if deployed is None else _deployed(device, deployed)
 
 
 def _python() -> Verdict:
@@ -144,13 +154,14 @@ def _disk(work: Path) -> Verdict:
     return Verdict(level, "disk", f"{free / 1e9:.1f} GB free at {folder}", remedy)
 
 
-def _settings(device: Path) -> tuple[Verdict, Settings | None]:
+def _settings(device: Path) -> tuple[Settings | None, list[Verdict]]:
     try:
-        settings = load_settings(device)
+        settings = read_settings(device, with_contents=True)
     except SettingsError as error:
         count = len(error.problems)
-        return Verdict(Level.FAIL, "settings", "\n      ".join((f"{count} problems:", *error.problems))), None
-    return Verdict(Level.OK, "settings", f"{device} has no problem"), settings
+        return None, [Verdict(Level.FAIL, "settings", "\n      ".join((f"{count} problems:", *error.problems)))]
+    absent = [Verdict(Level.WARN, "model", text) for text in missing_models(settings, device)]
+    return settings, [Verdict(Level.OK, "settings", f"{device} has no problem"), *absent]
 
 
 def _models(device: Path, settings: Settings) -> Iterator[Verdict]:
@@ -183,20 +194,34 @@ def _identity(device: Path, settings: Settings) -> Iterator[Verdict]:
         yield Verdict(Level.OK, "identity", f"{identity.node}, certificate good for {days:.0f} days")
 
 
-def _ports(settings: Settings, state: RunState | None) -> Iterator[Verdict]:
+def _ports(settings: Settings, state: RunState | None, deployed: Mapping[str, Status] | None) -> Iterator[Verdict]:
     """A port of a running device is taken by itself; of one that stands still, by somebody else."""
     endpoint = settings.opcua.endpoint.rpartition(":")[2].partition("/")[0]
     ports = {"broker": settings.broker.port} | ({"opcua": int(endpoint)} if endpoint.isdigit() else {})
+    runs = {"broker": deployed is not None, "opcua": deployed is not None and not trouble("opcua", deployed)}
     for name, port in ports.items():
-        free = is_free(port)
-        if state is None and not free:
+        free, ours = is_free(port), state is not None or runs[name]
+        if name == "broker" and settings.broker.socket and ours and free:
+            yield Verdict(Level.OK, "port", f"broker answers at {settings.broker.socket}")
+        elif not ours and not free:
             yield Verdict(
                 Level.WARN, "port", f"{port} of {name} is taken by {holder(port)}", "stop it or change the port"
             )
-        elif state is not None and free:
+        elif ours and free:
             yield Verdict(Level.FAIL, "port", f"nobody listens on {port} of {name}", "see `plantedge logs`")
         else:
             yield Verdict(Level.OK, "port", f"{port} of {name} " + ("is free" if free else "is ours"))
+
+
+def _deployed(device: Path, deployed: Mapping[str, Status]) -> Iterator[Verdict]:
+    """What the processes of a device under systemd say of themselves."""
+    names = expected(device)
+    for name in names:
+        if found := trouble(name, deployed):
+            unit = f"journalctl -u 'plantedge@{name.replace('-', '@', 1)}'"
+            yield Verdict(Level.FAIL, "process", f"{name}: {found}", f"see `{unit}`")
+    if not any(trouble(name, deployed) for name in names):
+        yield Verdict(Level.OK, "processes", f"all {len(names)} run, at the device's own broker")
 
 
 def _processes(work: Path, state: RunState | None) -> Iterator[Verdict]:

@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 
 from edge.supervision import spawn
-from edge.supervision.run_state import Phase, RunState, read_state, work_folder
+from edge.supervision.run_state import Phase, RunState, command_name, of_home, read_state, work_folder
+from schemas.errors import PlantEdgeError
 
 STOP_S = 8.0
 NOT_RUNNING = 3  # as `systemctl status` says it
@@ -24,13 +25,42 @@ def status(home: Path | None, *, as_json: bool = False) -> int:
     work = work_folder(home)
     state = read_state(work)
     if state is None:
-        print("{}" if as_json else f"nothing runs in {work}; `plantedge up` starts it")
-        return NOT_RUNNING
+        return _deployed(home, as_json=as_json) if home else _nothing(work, as_json=as_json)
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(state)) + b"\n")
     else:
         _print(state)
     return 0 if state.children and all(child.phase is Phase.READY for child in state.children) else 1
+
+
+def _nothing(work: Path, *, as_json: bool) -> int:
+    print("{}" if as_json else f"nothing runs in {work}; `{command_name()} up{of_home(work)}` starts it")
+    return NOT_RUNNING
+
+
+def _deployed(home: Path, *, as_json: bool) -> int:
+    """Print what the processes say of themselves where somebody else, such as systemd, supervises them."""
+    from edge.commands.deployed import expected, read_deployed, trouble  # it brings the bus
+
+    try:
+        statuses = read_deployed(home.resolve())
+    except PlantEdgeError as error:
+        if as_json:
+            print("{}")
+        print(f"plantedge status: {error}", file=sys.stderr)
+        return NOT_RUNNING
+    if not statuses:
+        return _nothing(work_folder(home), as_json=as_json)
+    names = expected(home.resolve())
+    if as_json:
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode({"processes": statuses})) + b"\n")
+    else:
+        print(f"{'process':<24} {'state':<9} {'pid':>7} {'MB':>6} {'up':>9}")
+        for name in [*names, *sorted(statuses.keys() - set(names))]:
+            said = statuses.get(name)
+            numbers = f"{said.state:<9} {said.pid:>7} {said.rss_mb:>6.0f} {said.uptime_s:>7.0f} s" if said else ""
+            print(f"{name:<24} {numbers:<34}  {trouble(name, statuses)}".rstrip())
+    return 1 if any(trouble(name, statuses) for name in names) else 0
 
 
 def _print(state: RunState) -> None:

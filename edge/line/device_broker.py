@@ -36,20 +36,21 @@ def broker_settings(home: Path, port: int, program: BrokerProgram | None = None)
     return found | ({"socket": str(FOLDER / socket.name)} if socket else {})
 
 
-def write_accounts(home: Path, place: Place, accounts: list[Account]) -> bool:
-    """Write passwords and ACL; known accounts keep their password. Return whether something changed."""
-    folder = home / FOLDER
+def write_accounts(credentials: Path, place: Place, accounts: list[Account]) -> bool:
+    """Write passwords and ACL beside the credentials; known accounts keep theirs. Return whether something changed."""
+    folder = credentials.parent
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    known = _known(home / CREDENTIALS)
+    known = _known(credentials)
     held = {account.user: known.get(account.user) or new_password() for account in accounts}
     acl = device_acl(place, accounts)
-    if held == known and (folder / "acl").exists() and (folder / "acl").read_text() == acl:
+    there = (folder / "acl").exists() and (folder / "passwords").exists()
+    if held == known and there and (folder / "acl").read_text() == acl:
         return False
-    write_durably(home / CREDENTIALS, json.dumps(held, indent=1).encode())
+    write_durably(credentials, json.dumps(held, indent=1).encode())
     for name, text in (("passwords", password_file(held)), ("acl", acl)):
         (folder / name).touch(mode=0o600)
         (folder / name).write_text(text)
-    (home / CREDENTIALS).chmod(0o600)
+    credentials.chmod(0o600)
     return True
 
 

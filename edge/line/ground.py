@@ -13,7 +13,7 @@ from edge.config.overlay import write_overlay
 from edge.config.tree import merged
 from edge.host.ports import PortChoice, insist
 from edge.line.demo import PLANT, DemoPorts, choose_ports, copy_demo, demo_overlay, plant_command
-from edge.line.device_broker import broker_command, broker_settings, write_accounts
+from edge.line.device_broker import CREDENTIALS, broker_command, broker_settings, write_accounts
 from edge.line.influx_server import INFLUX, InfluxServer
 from edge.line.local_fleet import FLEET, LocalFleet
 from edge.line.plan import accounts, process_commands
@@ -69,7 +69,7 @@ class Ground:
         outlives = tuple(name for name, there in beside if there)
         if program is None:
             return process_commands(self.home, self.settings, (), outlives)
-        write_accounts(self.home, self.settings.place, accounts(self.settings))
+        write_accounts(self.home / CREDENTIALS, self.settings.place, accounts(self.settings))
         broker = broker_command(program, self.home, self.port)
         return [broker, *process_commands(self.home, self.settings, before=outlives)]
 

@@ -160,7 +160,7 @@ async def run(given: Given, work: Path) -> None:
     async with Supervisor(work, home) as supervisor:
         commands: list[Command] = []
         if program:
-            write_accounts(home, settings.place, accounts(settings))
+            write_accounts(home / CREDENTIALS, settings.place, accounts(settings))
             commands.append(broker_command(program, home, settings.broker.port))
             supervisor.apply(commands)
             if not await supervisor.until(lambda: supervisor.ready(BROKER), START_S):

@@ -19,7 +19,7 @@ from bus.broker_program import BrokerProgram
 from edge.config.files import OVERRIDES_FILE
 from edge.host.ports import PortChoice
 from edge.host.race import first_of
-from edge.line.device_broker import write_accounts
+from edge.line.device_broker import CREDENTIALS, write_accounts
 from edge.line.ground import Ground, Options, again, lay, lift
 from edge.line.live import View
 from edge.line.local_fleet import FLEET
@@ -138,7 +138,7 @@ class Run:
                 log.warning("%s: new settings can't be used, the old ones stay: %s", overrides, error)
                 continue
             place, wanted = self.ground.settings.place, accounts(self.ground.settings)
-            if self._program and write_accounts(self.ground.home, place, wanted):
+            if self._program and write_accounts(self.ground.home / CREDENTIALS, place, wanted):
                 spawn.signal_process(self.supervisor.children[BROKER].pid, signal.SIGHUP)
             self._apply()
 

@@ -46,11 +46,11 @@ def make_request(folder: Path, node: str) -> Path:
     return folder / CSR
 
 
-def install(folder: Path, ca_pem: bytes, certificate_pem: bytes) -> Identity:
-    """Verify a signed certificate against our key and the CA, then write both.
+def install(folder: Path, ca_pem: bytes, certificate_pem: bytes, node: str = "") -> Identity:
+    """Verify a signed certificate against our key, the CA and the node it shall be of, then write both.
 
     Raises:
-        IdentityError: the certificate is of another key or another CA, or can't be read.
+        IdentityError: the certificate is of another key, CA or node, or can't be read.
     """
     certificate, ca = _parse(certificate_pem, "the certificate"), _parse(ca_pem, "the CA's certificate")
     if certificate.public_key() != _key(folder).public_key():
@@ -59,6 +59,10 @@ def install(folder: Path, ca_pem: bytes, certificate_pem: bytes) -> Identity:
         certificate.verify_directly_issued_by(ca)
     except (InvalidSignature, ValueError, TypeError) as error:
         raise IdentityError(f"the certificate is not signed by the CA that came with it ({error})") from error
+    if node and _identity(certificate).node != node:
+        raise IdentityError(
+            f"the certificate is of {_identity(certificate).node}, this device is {node}; enrol it again"
+        )
     _write(folder / CA, ca_pem, 0o644)
     _write(folder / CERTIFICATE, certificate_pem, 0o644)
     return _identity(certificate)

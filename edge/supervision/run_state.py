@@ -70,6 +70,11 @@ def command_name() -> str:
     return os.environ.get("PLANTEDGE_COMMAND") or "plantedge"
 
 
+def of_home(work: Path) -> str:
+    """Return the option that a command needs for the device of this work folder, "" for the demo's."""
+    return f" --home {work.parent}" if (work.parent / "device.toml").exists() else ""
+
+
 def state_file(work: Path) -> Path:
     """Return where the state of a work folder lies."""
     return work / "run" / "state.json"

@@ -23,7 +23,7 @@ import msgspec
 from edge.supervision import spawn
 from edge.supervision.child import Child, Command
 from edge.supervision.notify_socket import NotifySocket
-from edge.supervision.run_state import RunState, command_name, own_state, read_state, state_file, write_state
+from edge.supervision.run_state import RunState, command_name, of_home, own_state, read_state, state_file, write_state
 from schemas.errors import StartError
 
 log = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ class Supervisor:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.close()
-            raise StartError(already_running(self.work, read_state(self.work), self.about.home)) from None
+            raise StartError(already_running(self.work, read_state(self.work))) from None
 
     def _start(self, command: Command, before: Child | None) -> None:
         child = Child(command, self.work, self._pulse)
@@ -197,9 +197,9 @@ class Supervisor:
             log.warning("%s: the state can't be written: %s", self.work, os.strerror(error.errno or 0))
 
 
-def already_running(work: Path, other: RunState | None, home: str) -> str:
+def already_running(work: Path, other: RunState | None) -> str:
     """Return what to say of another supervisor of a work folder, and how to end it."""
     who = f" (process {other.pid})" if other else ""
     if other and other.stopping:
         return f"{work}: one that ran here{who} is stopping; try again in some seconds"
-    return f"{work}: already running{who}; `{command_name()} down{f' --home {home}' if home else ''}` stops it"
+    return f"{work}: already running{who}; `{command_name()} down{of_home(work)}` stops it"

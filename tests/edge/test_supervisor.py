@@ -11,13 +11,14 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
 from edge.supervision import child, spawn
 from edge.supervision.child import Command
-from edge.supervision.run_state import Phase, log_file, read_state
-from edge.supervision.supervisor import Supervisor
+from edge.supervision.run_state import Phase, RunState, log_file, own_state, read_state, state_file
+from edge.supervision.supervisor import Supervisor, already_running
 from schemas.errors import StartError
 
 NOTIFY = """
@@ -263,6 +264,22 @@ async def test_a_folder_has_one_supervisor(tmp_path: Path, other: "subprocess.Po
         async with Supervisor(tmp_path):
             pass
     assert len(marked(tmp_path)) == 3
+
+
+def test_who_holds_the_folder_is_told_with_how_to_end_it(tmp_path: Path) -> None:
+    work = tmp_path / "my-line" / ".plantedge"
+    other = msgspec.structs.replace(own_state(), pid=7)
+    work.parent.mkdir()
+    (work.parent / "device.toml").touch()
+    assert f"`plantedge down --home {work.parent}` stops it" in already_running(work, other)
+    assert "(process 7) is stopping; try again" in already_running(work, msgspec.structs.replace(other, stopping=True))
+
+
+async def test_a_supervisor_that_ends_says_so(tmp_path: Path) -> None:
+    async with Supervisor(tmp_path) as supervisor:
+        supervisor.apply([Command(name="slow", argv=("sleep", "60"))])
+    state = msgspec.json.decode(state_file(tmp_path).read_bytes(), type=RunState)
+    assert state.stopping
 
 
 def written(work: Path) -> bool:

@@ -38,7 +38,7 @@ async def person(device: Device) -> AsyncIterator[User]:
 
 
 async def ask(person: User, values: dict[str, object], base: int, tries: int = 1) -> Reply:
-    """Ask the agent for a change, as `plantedge config set` does; an agent that starts does not hear the first tries."""
+    """Ask the agent for a change, as `plantedge config set` does; one that starts misses the first tries."""
     request = ConfigSet(request_id=uuid.uuid4().hex, base_version=base, values=values, epoch=time.time_ns(), seq=1)
     topic, payload = CONFIG_SET.name(person.place, section="mirror", origin="cli"), encode(CONFIG_SET, request)
     reply_to = REPLY.name(person.place, origin="cli")
