@@ -18,6 +18,7 @@ chromium            chromium
 socat               socat
 openssl             openssl
 gcc                 gcc
+pkg-config          pkg-config
 /usr/include/stdlib.h            libc6-dev
 /usr/include/modbus/modbus.h     libmodbus-dev
 '

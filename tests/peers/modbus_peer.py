@@ -1,7 +1,9 @@
 """`modbus_server.c` built with the machine's own compiler and run as a process."""
 
+import atexit
 import contextlib
 import functools
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +22,9 @@ def server_program() -> Path:
     flags = subprocess.run([config, "--cflags", "--libs", "libmodbus"], capture_output=True, text=True, timeout=30)
     if flags.returncode:
         absent("libmodbus", DEBIAN)
-    program = Path(tempfile.mkdtemp(prefix="plantedge-modbus-")) / "modbus_server"
+    folder = Path(tempfile.mkdtemp(prefix="plantedge-modbus-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    program = folder / "modbus_server"
     words = [compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-o", program, SOURCE, *flags.stdout.split()]
     subprocess.run(words, check=True, timeout=60)
     return program
