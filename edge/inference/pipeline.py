@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from edge.inference.reasons import BAD_INPUT, BAD_QUALITY, EXPIRED, NO_MODEL, OVERLOAD
 from edge.inference.verdicts import Judgement, Rule, rule_for
 from edge.inference.windows import WindowBuffer
 from edge.settings import FrameInput, WindowInput
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 _REASON_LENGTH: Final = 500  # others write parts of it
 QUEUE_BATCHES: Final = 4  # inputs that may wait, in batches; what is older gives way to what is newer
-EXPIRED, OVERLOAD, BAD_QUALITY, BAD_INPUT, NO_MODEL = "expired", "overload", "bad_quality", "bad_input", "no_model"
 
 
 class Answer(NamedTuple):

@@ -6,24 +6,23 @@ from pathlib import Path
 
 import msgspec
 
-from edge.line.demo import control_socket
 from edge.line.ground import Ground
+from edge.line.parts_count import Parts, PartsCount
 from edge.line.plan import MES
 from edge.line.tally import Tally
 from edge.line.timeline import Timeline
 from edge.process import resident_mb
-from edge.sim.control import State as PlantState
-from edge.sim.control import ask
+from edge.supervision.run_state import shortened
 from edge.supervision.supervisor import Supervisor
-from schemas.errors import StartError
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured from ready on. p50 and p99: trigger to published result, of the pipelines that have outputs.
 
-    `actuated_*`: trigger to the output that the PLC acknowledged. `parts` and what became of them are the plant's since
-    its start: `failsafe_parts` got the fail-safe of a device that was not armed (when it starts, say), `undecided` were
-    rejected by the PLC without a word of the device; the rejects and misses are the device's verdicts.
+    `actuated_*`: trigger to the output that the PLC acknowledged. `dropped` is what came too late or was too much,
+    `bad_input` what held Bad values. `parts` and what became of them are the plant's own figures: `failsafe_parts` got
+    the fail-safe of a device that was not armed, `undecided` were rejected by the PLC without a word of the device; the
+    rejects and misses are the device's verdicts.
     `upstream_bytes` counts the handshakes too, `upstream_bytes_per_day` extrapolates from ready on. None: not measured.
     """
 
@@ -32,6 +31,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     results: int
     late: int
     dropped: int
+    bad_input: int
     lost: int
     p50_ms: float | None
     p99_ms: float | None
@@ -57,27 +57,27 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     stages: dict[str, float]
 
 
-def make_report(ground: Ground, supervisor: Supervisor, tally: Tally, timeline: Timeline) -> Report:
+def make_report(ground: Ground, supervisor: Supervisor, tally: Tally, parts: PartsCount, timeline: Timeline) -> Report:
     """Measure now."""
     urls = urls_of(ground)
     children = supervisor.state().children
-    plant = plant_state(ground)
+    done = parts.now() or Parts()
     total, actuated = tally.deciding(ground.settings.outputs), tally.actuated
     return Report(
         ready_s=timeline.stages.get("ready"), seconds=round(tally.seconds, 3), results=tally.results, late=tally.late,
-        dropped=tally.dropped, lost=tally.lost, p50_ms=rounded(total.at(0.5)), p99_ms=rounded(total.at(0.99)),
+        dropped=tally.dropped, bad_input=tally.bad, lost=tally.lost, p50_ms=rounded(total.at(0.5)),
+        p99_ms=rounded(total.at(0.99)),
         actuated_p50_ms=rounded(actuated.at(0.5)), actuated_p99_ms=rounded(actuated.at(0.99)), outputs=tally.outputs,
-        failsafe_outputs=tally.failsafe, parts=number(plant, "parts"),
-        correct_rejects=number(plant, "correct_rejects"), missed_rejects=number(plant, "missed_rejects"),
-        false_rejects=number(plant, "false_rejects"), undecided=number(plant, "undecided"),
-        failsafe_parts=number(plant, "failsafe"),
+        failsafe_outputs=tally.failsafe, parts=done.parts, correct_rejects=done.correct_rejects,
+        missed_rejects=done.missed_rejects, false_rejects=done.false_rejects, undecided=done.undecided,
+        failsafe_parts=done.failsafe,
         opcua_url=urls["OPC UA"], mqtt_url=urls["MQTT"], dashboard_url=urls.get("dashboard", ""),
         upstream_bytes=tally.upstream_bytes,
         upstream_bytes_per_day=tally.upstream_bytes_per_day,
         rss_mb={child.name: child.rss_mb for child in children} | {"up": round(resident_mb(), 1)},
         restarts={child.name: child.restarts for child in children},
         realtime={child.name: child.realtime for child in children if child.realtime is not None},
-        before_ready=tally.before, stages=timeline.stages,
+        before_ready=tally.before | {"parts": parts.before.parts}, stages=timeline.stages,
     )  # fmt: skip
 
 
@@ -98,20 +98,10 @@ def urls_of(ground: Ground) -> dict[str, str]:
     return found | ({"dashboard": file.login} if file else {})
 
 
-def plant_state(ground: Ground) -> PlantState:
-    """Return the simulated plant's counters, none without a plant."""
-    if not ground.demo:
-        return {}
-    try:
-        return ask(control_socket(ground.work), {"do": "state"}, timeout_s=1.0)
-    except StartError:
-        return {}
-
-
-def number(state: PlantState, name: str) -> int:
-    """Return one of the plant's counters."""
-    value = state.get(name, 0)
-    return value if isinstance(value, int) else 0
+def notes_of(ground: Ground) -> dict[str, str]:
+    """Return what a person needs to know beside an address."""
+    credentials = ground.settings.broker.credentials
+    return {"MQTT": f"password of {MES} in {shortened(ground.home / credentials)}"} if credentials else {}
 
 
 def rounded(value: float | None) -> float | None:

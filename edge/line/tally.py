@@ -14,6 +14,7 @@ from pathlib import Path
 from bus import Bus, Delivery
 from bus.hot import HotBus
 from bus.typed import Reader
+from edge.inference.reasons import BAD_QUALITY
 from edge.line.plan import CLI
 from edge.process import broker_address
 from edge.settings import Settings
@@ -58,7 +59,7 @@ class Percentiles:
 
 @dataclass
 class PipelineTally:
-    """What became of the inputs of one pipeline. `bad`: results of inputs that were not Good."""
+    """What became of the inputs of one pipeline. `bad`: those that held values that were not Good."""
 
     deadline_ms: float
     results: int = 0
@@ -154,8 +155,13 @@ class Tally:
 
     @property
     def dropped(self) -> int:
-        """Inputs that were given up before inference, each with its reason."""
+        """Inputs that were given up before inference though nothing was wrong with their values: late, or too many."""
         return sum(pipeline.dropped for pipeline in self.pipelines.values())
+
+    @property
+    def bad(self) -> int:
+        """Inputs that held values that were not Good, given up or answered with that said."""
+        return sum(pipeline.bad for pipeline in self.pipelines.values())
 
     @property
     def lost(self) -> int:
@@ -171,7 +177,9 @@ class Tally:
         self._known.add(result.result_id)
         pipeline = self.pipelines.setdefault(result.pipeline, PipelineTally(result.deadline_ms))
         if result.outcome is Outcome.DROPPED:
-            pipeline.dropped += 1
+            held_bad = result.reason.startswith(BAD_QUALITY)
+            pipeline.bad += held_bad
+            pipeline.dropped += not held_bad
             return
         pipeline.results += 1
         pipeline.late += result.outcome is Outcome.LATE

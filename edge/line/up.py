@@ -23,15 +23,17 @@ from edge.line.device_broker import CREDENTIALS, write_accounts
 from edge.line.ground import Ground, Options, again, lay, lift
 from edge.line.live import View
 from edge.line.local_fleet import FLEET
+from edge.line.parts_count import PartsCount
+from edge.line.picture import Picture
 from edge.line.plan import BROKER, accounts
 from edge.line.readiness import Proof, proofs, prove
-from edge.line.report import Report, make_report, urls_of, write_report
+from edge.line.report import Report, make_report, notes_of, urls_of, write_report
 from edge.line.tally import Tally, open_bus
 from edge.line.timeline import Timeline
 from edge.process import EXIT_SETTINGS
 from edge.supervision import spawn
 from edge.supervision.child import Child, Command, ended
-from edge.supervision.run_state import work_folder
+from edge.supervision.run_state import command_name, of_home, work_folder
 from edge.supervision.supervisor import Supervisor
 from schemas.errors import PlantEdgeError, SettingsError, StartError
 
@@ -55,6 +57,7 @@ class Run:
         self.supervisor = Supervisor(work, options.home)
         self.ground: Ground
         self.tally: Tally
+        self.parts: PartsCount
         self._ports = PortChoice()
         self._program: BrokerProgram | None = None
         self._outside: list[Command] = []
@@ -71,12 +74,13 @@ class Run:
         """
         self._heed_signals()
         try:
-            async with self.supervisor:
-                try:
-                    await first_of(self._life(), self._stopped())
-                finally:
-                    self.timeline.write(self.work)
-                self.view.say("stopping")
+            with self.view.listening(self._stop.set):
+                async with self.supervisor:
+                    try:
+                        await first_of(self._life(), self._stopped())
+                    finally:
+                        self.timeline.write(self.work)
+                    self.view.say("stopping")
         finally:
             self._ports.release()
             if self._ground_laid:
@@ -87,7 +91,7 @@ class Run:
         self._ground_laid = True
         self.timeline.mark("settings", f"settings of {self.ground.home} read")
         await self._start()
-        self.tally = Tally(self.ground.settings)
+        self.tally, self.parts = Tally(self.ground.settings), PartsCount(self.ground)
         await first_of(self._watch(), self._enrol(), self._follow_settings(), self._no_culprit())
 
     # -- start --------------------------------------------------------------------------------------------------------
@@ -154,7 +158,7 @@ class Run:
         """Connect as a person would, wait for the proofs, then show the line until the time is over."""
         if self._program:
             await self._until_ready(BROKER)
-            self.timeline.mark(BROKER, f"{self._program}")
+            self.timeline.mark(BROKER, "the broker answers")
         async with open_bus(self.ground.settings, self.ground.home) as bus:
             await self.tally.attach(bus)
             wanted = proofs(self.ground, self.tally)
@@ -163,13 +167,14 @@ class Run:
             if not up or (missing and self.ground.demo):
                 raise StartError(self._why_not(missing))
             self.timeline.mark("processes", f"all {len(self.supervisor.children)} processes are up")
-            self._become_ready(missing)
+            await self._become_ready(missing)
             try:
-                await self.view.show(self.ground, self.supervisor, self.tally, self._ready_s or 0.0, self.options.for_s)
+                picture = Picture(self.ground, self.supervisor, self.tally, self.parts)
+                await self.view.show(picture, self.options.for_s)
             finally:
                 self._report()
 
-    def _become_ready(self, missing: list[Proof]) -> None:
+    async def _become_ready(self, missing: list[Proof]) -> None:
         for proof in missing:
             self.view.say(f"          not seen yet: {proof.text} (a line that stands still has none)")
         for text in self.tally.unwell():
@@ -178,13 +183,15 @@ class Run:
         self._ready_s = self.timeline.stages["ready"]
         self.timeline.write(self.work)
         self.tally.begin_anew()
+        await asyncio.to_thread(self.parts.begin_anew)
         urls = urls_of(self.ground)
         self.supervisor.about = msgspec.structs.replace(self.supervisor.about, ready_s=self._ready_s, urls=urls)
-        for name, url in urls.items():
-            self.view.say(f"          {name:<10} {url}")
+        notes = notes_of(self.ground)
+        for name, url in urls.items() if self.view.plain else ():  # the table shows them
+            self.view.say(f"          {name:<10} {url}" + (f"  ({notes[name]})" if name in notes else ""))
 
     def _report(self) -> None:
-        report = make_report(self.ground, self.supervisor, self.tally, self.timeline)
+        report = make_report(self.ground, self.supervisor, self.tally, self.parts, self.timeline)
         write_report(self.work / "run" / "report.json", report)
         if self.options.report:
             write_report(self.options.report, report)
@@ -192,11 +199,9 @@ class Run:
 
     def _say_summary(self, report: Report) -> None:
         p99 = "-" if report.p99_ms is None else f"{report.p99_ms:.1f} ms"
-        self.view.say(
-            f"{report.results} results, {report.late} late, {report.lost} lost, p99 {p99}; {report.parts} parts:"
-            f" {report.correct_rejects} rejected rightly, {report.missed_rejects} missed,"
-            f" {report.false_rejects} wrongly, {report.failsafe_parts} by fail-safe, {report.undecided} by the PLC"
-        )
+        self.view.say(f"{report.results} results, {report.late} late, {report.lost} lost, p99 {p99}")
+        if parts := self.parts.now():
+            self.view.say(str(parts))
 
     # -- what goes wrong ----------------------------------------------------------------------------------------------
 
@@ -224,7 +229,8 @@ class Run:
         if waiting:
             lines.append(f"not up: {', '.join(waiting)}")
         lines += [f"unwell: {text}" for text in self.tally.unwell()]
-        lines.append(f"See `plantedge logs` or {self.work / 'log'}; `plantedge doctor` looks for causes.")
+        name, about = command_name(), of_home(self.work)
+        lines.append(f"See `{name} logs{about}` or {self.work / 'log'}; `{name} doctor{about}` looks for causes.")
         return "\n  ".join(lines)
 
     # -- end ----------------------------------------------------------------------------------------------------------

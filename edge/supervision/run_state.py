@@ -72,7 +72,13 @@ def command_name() -> str:
 
 def of_home(work: Path) -> str:
     """Return the option that a command needs for the device of this work folder, "" for the demo's."""
-    return f" --home {work.parent}" if (work.parent / "device.toml").exists() else ""
+    return f" --home {shortened(work.parent)}" if (work.parent / "device.toml").exists() else ""
+
+
+def shortened(path: Path) -> str:
+    """Return a path as the person would type it: relative where it lies below their folder."""
+    here = Path(os.environ.get("PWD") or Path.cwd())
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def state_file(work: Path) -> Path:

@@ -1,0 +1,11 @@
+"""Why an input was given up: the first word of a dropped result's reason, and the name of its counter."""
+
+from __future__ import annotations
+
+from typing import Final
+
+EXPIRED: Final = "expired"
+OVERLOAD: Final = "overload"
+BAD_QUALITY: Final = "bad_quality"
+BAD_INPUT: Final = "bad_input"
+NO_MODEL: Final = "no_model"
