@@ -4,21 +4,53 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
+from dataclasses import replace
+from pathlib import Path
 
 from edge.line.demo import control_socket
 from edge.sim import control
 from edge.sim.control import State
-from edge.supervision.run_state import work_folder
+from edge.supervision.run_state import command_name, work_folder
+from schemas.errors import StartError
+
+ARM_S = 2.0
+ASK_S = 0.05
 
 
 def run(given: argparse.Namespace) -> int:
     """Carry out one action."""
     if given.action == "plant":
-        from edge.sim.plant import main  # numpy and the protocol servers, only for who runs them
-
-        return main(given.rest)
+        return _plant(given)
     print(json.dumps(_answer(given), indent=1))
     return 0
+
+
+def _plant(given: argparse.Namespace) -> int:
+    """Run a plant in the foreground; without --control it is asked where the demo's would be.
+
+    Raises:
+        StartError: one is asked there already.
+    """
+    from edge.sim.plant import parsed, run_plant  # numpy and the protocol servers, only for who runs them
+
+    options = parsed(given.rest, f"{command_name()} sim plant")
+    if options.control is None:
+        control_path = control_socket(work_folder(given.home))
+        if _runs(control_path):
+            raise StartError(
+                f"a plant runs already and is asked at {control_path}; give this one a --control of its own"
+            )
+        options = replace(options, control=control_path)
+    return run_plant(options)
+
+
+def _runs(path: Path) -> bool:
+    try:
+        control.read_state(path)
+    except StartError:
+        return False
+    return True
 
 
 def _answer(given: argparse.Namespace) -> State:
@@ -30,5 +62,15 @@ def _answer(given: argparse.Namespace) -> State:
     if given.action == "clear":
         return control.send_clear(path)
     if given.action == "rearm":
-        return control.send_rearm(path)
+        return _rearmed(path)
     return control.read_state(path)
+
+
+def _rearmed(path: Path) -> State:
+    """Press the reset and return what came of it: the device must see it, write its fail-safe's end, and say so."""
+    state = control.send_rearm(path)
+    end = time.monotonic() + ARM_S
+    while not state.get("armed") and time.monotonic() < end:
+        time.sleep(ASK_S)
+        state = control.read_state(path)
+    return state

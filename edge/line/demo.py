@@ -11,6 +11,7 @@ import edge
 from edge.host.ports import PortChoice
 from edge.host.socket_path import socket_path
 from edge.sim.control import read_state
+from edge.sim.ports import CAMERA_PORT, MODBUS_PORT
 from edge.supervision.child import Command
 from edge.supervision.spawn import python
 from schemas.errors import StartError
@@ -18,7 +19,7 @@ from schemas.errors import StartError
 PLANT = "plant"
 SHIPPED = Path(edge.__file__).parent / "sim" / "demo"
 SOURCE, CAMERA = "plant", "cam1"  # their names in the shipped device.toml
-_DEFAULTS = {"broker": 1883, "modbus": 5020, "camera": 5021, "opcua": 4840}
+_DEFAULTS = {"broker": 1883, "modbus": MODBUS_PORT, "camera": CAMERA_PORT, "opcua": 4840}
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from edge.sim.controller import Controller, LineState
 from edge.sim.ladder import Ladder
 from edge.sim.line import Line
 from edge.sim.parts import PartStream
+from edge.sim.ports import CAMERA_PORT, MODBUS_PORT
 from edge.sim.signals import FaultKind as ProcessFaultKind
 
 _SWITCH_S = 0.0005  # the drawing thread gives way this soon; Python's 5 ms would show in the triggers
@@ -187,8 +188,7 @@ def run_plant(options: PlantOptions) -> int:
         with contextlib.suppress(KeyboardInterrupt):
             uvloop.run(_serve(options))
     except OSError as error:
-        print(f"the simulated plant can't start: {error}; is another one running? --modbus-port 0 takes a free port",
-              file=sys.stderr)  # fmt: skip
+        print(f"the simulated plant can't start: {error}; {_remedy(options)}", file=sys.stderr)
         return 1
     finally:
         if options.control is not None:
@@ -196,12 +196,19 @@ def run_plant(options: PlantOptions) -> int:
     return 0
 
 
+def _remedy(options: PlantOptions) -> str:
+    wanted = f"{options.modbus_port} and {options.camera_port}"
+    others = "--modbus-port and --camera-port take others, 0 any that is free"
+    return f"its ports are {wanted}: does another plant run there? {others}"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a plant's options to a command line."""
     default = PlantOptions()
     parser.add_argument("--host", default=default.host, help="address to serve on (default: %(default)s)")
-    parser.add_argument("--modbus-port", type=int, default=default.modbus_port, help="0 takes any free port")
-    parser.add_argument("--camera-port", type=int, default=default.camera_port, help="0 takes any free port")
+    port = "(default: %(default)s, as in the example device); 0 takes any free port"
+    parser.add_argument("--modbus-port", type=int, default=MODBUS_PORT, help=port)
+    parser.add_argument("--camera-port", type=int, default=CAMERA_PORT, help=port)
     parser.add_argument("--control", type=Path, default=None, help="unix socket for `plantedge sim state|fault|clear`")
     parser.add_argument("--parts-per-s", type=float, default=default.parts_per_s)
     parser.add_argument("--defect-rate", type=float, default=default.defect_rate)
@@ -218,9 +225,14 @@ def options_of(arguments: argparse.Namespace) -> PlantOptions:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `python -m edge.sim.plant`."""
-    parser = argparse.ArgumentParser(prog="python -m edge.sim.plant", description="Run a simulated bottling plant.")
+    return run_plant(parsed(argv, "python -m edge.sim.plant"))
+
+
+def parsed(argv: Sequence[str] | None, program: str) -> PlantOptions:
+    """Return what a command line asks for; `program` is what the person typed before it."""
+    parser = argparse.ArgumentParser(prog=program, description="Run a simulated bottling plant.")
     add_arguments(parser)
-    return run_plant(options_of(parser.parse_args(argv)))
+    return options_of(parser.parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgpack  # type: ignore[import-untyped]  # it ships no types
@@ -59,6 +59,39 @@ def test_a_plant_of_ones_own_takes_the_plants_options(tmp_path: Path) -> None:
     assert answer.returncode == 2
     assert "--modbus-port: invalid int value: 'many'" in answer.stderr
     assert "--parts-per-s" in plantedge("sim", "plant", "--help", work=tmp_path).stdout
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Iterator[Path]:
+    """The work folder of a plant that a person has started by hand, on ports of this test."""
+    argv = [sys.executable, "-P", "-m", "edge.cli", "sim", "plant", "--modbus-port", "0", "--camera-port", "0"]
+    env = {**os.environ, "PLANTEDGE_DIR": str(tmp_path / "work")}
+    with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE) as child:
+        try:
+            assert child.stdout is not None and child.stdout.readline()
+            yield tmp_path / "work"
+        finally:
+            child.terminate()
+
+
+def test_a_plant_of_ones_own_is_asked_without_a_path(plant: Path) -> None:
+    state = json.loads(plantedge("sim", "state", work=plant).stdout)
+    assert state["armed"] is False
+    again = plantedge("sim", "plant", "--modbus-port", "0", "--camera-port", "0", work=plant)
+    assert again.returncode == 1
+    assert "give this one a --control of its own" in again.stderr
+    assert json.loads(plantedge("sim", "rearm", work=plant).stdout)["rearms"] == state["rearms"] + 1
+
+
+def test_a_plant_says_which_of_its_usual_ports_is_taken(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
+        answer = plantedge("sim", "plant", "--modbus-port", str(port), "--camera-port", "0", work=tmp_path)
+    assert answer.returncode == 1
+    assert f"its ports are {port} and 0: does another plant run there?" in answer.stderr
+    usage = plantedge("sim", "plant", "--help", work=tmp_path, PLANTEDGE_COMMAND="./run").stdout
+    assert usage.startswith("usage: ./run sim plant ")
+    assert "default: 5020, as in the example device" in " ".join(usage.split())
 
 
 def test_an_unknown_command_is_refused_with_those_that_are(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from schemas.topics import DECISION, EVENT, OUTPUT, READING, STATUS, Place, Role
 ROOT = Path(__file__).resolve().parents[3]
 PLACE = Place("demo", "line1", "edge1")
 PASSWORD = "only for this test"
+ANY_PORTS = ("--modbus-port", "0", "--camera-port", "0")
 ACCOUNTS = [
     Account("connect-plant", Role.CONNECT), Account("runtime-safety", Role.RUNTIME), Account("watcher", Role.CLI),
     Account("mes1", Role.MES), Account("mes2", Role.MES),
@@ -137,7 +138,9 @@ def start_plant(tmp_path: Path) -> Iterator[Callable[..., PlantProcess]]:
 
     def start(*words: str) -> PlantProcess:
         path = tmp_path / f"plant{len(children)}.sock"
-        child = start_process("-m", "edge.sim.plant", "--control", str(path), *words, stdout=subprocess.PIPE)
+        child = start_process(
+            "-m", "edge.sim.plant", "--control", str(path), *ANY_PORTS, *words, stdout=subprocess.PIPE
+        )
         children.append(child)
         assert child.stdout is not None
         line = child.stdout.readline()

@@ -18,11 +18,13 @@ from edge.sim.camera import read_shot
 from edge.sim.parts import PartStream
 from schemas.errors import StartError
 
+ANY_PORTS = ("--modbus-port", "0", "--camera-port", "0")
+
 
 @contextlib.contextmanager
 def running(folder: Path, *words: str) -> Iterator[tuple[dict[str, int], Path]]:
     path = folder / "plant.sock"
-    arguments = [sys.executable, "-m", "edge.sim.plant", "--control", str(path), *words]
+    arguments = [sys.executable, "-m", "edge.sim.plant", "--control", str(path), *ANY_PORTS, *words]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE) as child:
         try:
             assert child.stdout is not None
