@@ -206,7 +206,9 @@ def broker_address(settings: Settings, home: Path, identity: str) -> Address:
             password = str(json.loads((home / broker.credentials).read_text())[identity])
         except (OSError, ValueError, KeyError) as error:
             raise SettingsError(
-                [f"{home / broker.credentials}: no password for {identity} ({error!r}); `plantedge up` writes it"]
+                [
+                    f"{home / broker.credentials}: no password for {identity} ({error!r}); `plantedge accounts` writes it"
+                ]
             ) from error
     return Address(
         host=broker.host, port=broker.port, username=identity if password else "", password=password,

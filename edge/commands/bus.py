@@ -20,6 +20,7 @@ from edge.config.problems import nearest
 from edge.line.plan import CLI
 from edge.line.tally import open_bus
 from edge.settings import Settings, load_settings
+from edge.supervision.run_state import command_name
 from schemas.errors import BusError, BusRefused, RequestTimeout, StartError
 from schemas.messages import Message, Reply, Value, Write
 from schemas.topics import REPLY, WRITE, Topic
@@ -36,11 +37,11 @@ def on_bus(work: Coroutine[Any, Any, int]) -> int:
     try:
         return asyncio.run(work)
     except RequestTimeout as error:
-        raise StartError(f"{error}; is the process that answers running? see `plantedge status`") from error
+        raise StartError(f"{error}; is the process that answers running? see `{command_name()} status`") from error
     except BusRefused as error:
         raise StartError(str(error)) from error
     except BusError as error:
-        raise StartError(f"{error}; does the device run? see `plantedge status`") from error
+        raise StartError(f"{error}; does the device run? see `{command_name()} status`") from error
 
 
 def value_of(text: str) -> object:

@@ -23,7 +23,7 @@ from edge.host.ports import holder, is_free
 from edge.inference.contract import Contract
 from edge.security.identity import IdentityError, read_identity
 from edge.settings import Settings
-from edge.supervision.run_state import Phase, RunState, read_state, work_folder
+from edge.supervision.run_state import Phase, RunState, command_name, read_state, work_folder
 from edge.supervision.spawn import last_lines
 from schemas.errors import ContractError, PlantEdgeError, SettingsError, StartError
 from schemas.messages import Status
@@ -208,7 +208,7 @@ def _ports(settings: Settings, state: RunState | None, deployed: Mapping[str, St
                 Level.WARN, "port", f"{port} of {name} is taken by {holder(port)}", "stop it or change the port"
             )
         elif ours and free:
-            yield Verdict(Level.FAIL, "port", f"nobody listens on {port} of {name}", "see `plantedge logs`")
+            yield Verdict(Level.FAIL, "port", f"nobody listens on {port} of {name}", f"see `{command_name()} logs`")
         else:
             yield Verdict(Level.OK, "port", f"{port} of {name} " + ("is free" if free else "is ours"))
 
@@ -233,7 +233,7 @@ def _processes(work: Path, state: RunState | None) -> Iterator[Verdict]:
         if child.phase is not Phase.READY:
             last = next(iter(last_lines(work / "log" / f"{child.name}.log", 1)), "no log yet")
             yield Verdict(
-                Level.FAIL, "process", f"{text}: {child.reason or last}", f"see `plantedge logs {child.name}`"
+                Level.FAIL, "process", f"{text}: {child.reason or last}", f"see `{command_name()} logs {child.name}`"
             )
         elif child.restarts:
             yield Verdict(Level.WARN, "process", f"{text} after {child.restarts} restarts, last: {child.reason}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -27,21 +28,17 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _plant(given: argparse.Namespace) -> int:
-    """Run a plant in the foreground; without --control it is asked where the demo's would be.
-
-    Raises:
-        StartError: one is asked there already.
-    """
+    """Run a plant in the foreground; without --control it is asked where the demo's would be, if that place is free."""
     from edge.sim.plant import parsed, run_plant  # numpy and the protocol servers, only for who runs them
 
     options = parsed(given.rest, f"{command_name()} sim plant")
     if options.control is None:
         control_path = control_socket(work_folder(given.home))
         if _runs(control_path):
-            raise StartError(
-                f"a plant runs already and is asked at {control_path}; give this one a --control of its own"
-            )
-        options = replace(options, control=control_path)
+            text = f"{control_path} is that of a plant that runs already; to ask this one too, give it a --control"
+            print(f"{command_name()} sim plant: {text}", file=sys.stderr)
+        else:
+            options = replace(options, control=control_path)
     return run_plant(options)
 
 

@@ -253,7 +253,7 @@ def told_with_log(child: Child) -> str:
     """Return what a process ended with, the end of its log, and what to do."""
     lines = [f"{child.command.name} does not come up: {child.reason} ({child.restarts} times)"]
     lines += [f"the end of {child.log}:", *(f"  | {line}" for line in spawn.last_lines(child.log))]
-    lines.append("Mend what it says and start again; `plantedge doctor` looks for causes.")
+    lines.append(f"Mend what it says and start again; `{command_name()} doctor` looks for causes.")
     return "\n  ".join(lines)
 
 

@@ -77,9 +77,10 @@ def plant(tmp_path: Path) -> Iterator[Path]:
 def test_a_plant_of_ones_own_is_asked_without_a_path(plant: Path) -> None:
     state = json.loads(plantedge("sim", "state", work=plant).stdout)
     assert state["armed"] is False
-    again = plantedge("sim", "plant", "--modbus-port", "0", "--camera-port", "0", work=plant)
+    port = str(state["ports"]["modbus"])  # taken: this one ends at once, and must leave the first one's socket alone
+    again = plantedge("sim", "plant", "--modbus-port", port, "--camera-port", "0", work=plant)
     assert again.returncode == 1
-    assert "give this one a --control of its own" in again.stderr
+    assert "to ask this one too, give it a --control" in again.stderr
     assert json.loads(plantedge("sim", "rearm", work=plant).stdout)["rearms"] == state["rearms"] + 1
 
 
