@@ -38,6 +38,7 @@ from schemas.topics import CONFIG_STATE, EVENT, STATUS, Topic
 log = logging.getLogger(__name__)
 M = TypeVar("M", bound=Message)
 STATUS_PERIOD_S = 2.0
+TAKE_BACK_S, TAKE_BACK_PERIOD_S = 10.0, 0.1
 EXIT_SETTINGS = 78  # EX_CONFIG: a supervisor does not restart into the same mistake at full speed
 
 
@@ -205,11 +206,8 @@ def broker_address(settings: Settings, home: Path, identity: str) -> Address:
         try:
             password = str(json.loads((home / broker.credentials).read_text())[identity])
         except (OSError, ValueError, KeyError) as error:
-            raise SettingsError(
-                [
-                    f"{home / broker.credentials}: no password for {identity} ({error!r}); `plantedge accounts` writes it"
-                ]
-            ) from error
+            file, remedy = home / broker.credentials, "`plantedge accounts` writes it"
+            raise SettingsError([f"{file}: no password for {identity} ({error!r}); {remedy}"]) from error
     return Address(
         host=broker.host, port=broker.port, username=identity if password else "", password=password,
         socket=str(home / broker.socket) if broker.socket else "", mqtt=broker.mqtt,
@@ -218,11 +216,14 @@ def broker_address(settings: Settings, home: Path, identity: str) -> Address:
 
 def config_versions(home: Path) -> dict[str, int]:
     """Return section -> version of the agent's overrides, empty without any."""
+    return {section: int(entry["version"]) for section, entry in _overrides(home).items()}
+
+
+def _overrides(home: Path) -> dict[str, Any]:
     try:
-        held = msgspec.json.decode((home / "state" / "config.json").read_bytes())
+        return cast("dict[str, Any]", msgspec.json.decode((home / "state" / "config.json").read_bytes()))
     except (OSError, msgspec.DecodeError):
         return {}
-    return {section: int(entry["version"]) for section, entry in held.items()}
 
 
 def resident_mb() -> float:
@@ -252,11 +253,32 @@ async def serve(process_row: ProcessRow, instance: str, home: Path) -> None:
         loop.add_signal_handler(name, stop.set)
     settings = load_settings(home)
     while not stop.is_set():
+        versions = config_versions(home)
         process = Process(process_row, instance, home, settings)
-        await first_of(process.run(module.main), _stopped(stop))
+        try:
+            await first_of(process.run(module.main), _stopped(stop))
+        except SettingsError:
+            if not await _taken_back(home, versions, stop):
+                raise
         if not stop.is_set():
             settings = load_settings(home)
     notify("STOPPING=1")
+
+
+async def _taken_back(home: Path, versions: dict[str, int], stop: asyncio.Event) -> bool:
+    """Wait for the agent to take back a change that this process can't run with; False if none comes.
+
+    Ending would be for good under systemd, and for seconds under `plantedge up`: a refused change must not stop a line.
+    """
+    end = time.monotonic() + TAKE_BACK_S
+    while time.monotonic() < end:
+        notify("WATCHDOG=1")
+        if stop.is_set() or config_versions(home) != versions:
+            return True
+        if not any(entry.get("pending") for entry in _overrides(home).values()):
+            return False
+        await asyncio.sleep(TAKE_BACK_PERIOD_S)
+    return False
 
 
 async def _stopped(stop: asyncio.Event) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from edge.commands.ownership import give_to_owner_of
+from edge.config.tree import is_tree
 from edge.host.durable import write_durably
 from edge.settings import load_settings
 from schemas.errors import StartError
@@ -69,6 +70,6 @@ def _known(path: Path) -> dict[str, str]:
         return {}
     except (OSError, ValueError) as error:
         raise StartError(f"{path} can't be read ({error}); mend it, or remove it to begin anew") from error
-    if not isinstance(held, dict):
+    if not is_tree(held):
         raise StartError(f"{path} is not JSON of name -> hash; mend it, or remove it to begin anew")
     return {str(user): str(stored) for user, stored in held.items()}

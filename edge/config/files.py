@@ -85,7 +85,7 @@ def _layers(home: Path, overrides: Mapping[str, Tree] | None) -> list[Layer]:
         overlay = _toml(home, home / OVERLAY_FILE, ())
         layers.append(replace(overlay, root=NOWHERE) if overlay.broken else overlay)
     if overrides is not None:
-        layers.append(Layer("the new values", values=dict(overrides)))
+        layers.append(Layer("", values=dict(overrides)))  # they are in no file yet
     elif (home / OVERRIDES_FILE).exists():
         layers.append(_held_overrides(home))
     return layers
@@ -132,7 +132,7 @@ def _placed(problem: Problem, layers: list[Layer]) -> str:
             if line is None and path and _holds(layer.values, path):
                 line = 1  # a file without lines: JSON, or values that are not in a file yet
             if line is not None and not layer.broken:
-                return f"{layer.file}:{line}: {problem.text}"
+                return f"{layer.file}:{line}: {problem.text}" if layer.file else problem.text
         if not path:
             return f"{layers[0].file}:1: {problem.text}"
         path = path[:-1]

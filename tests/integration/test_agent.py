@@ -91,7 +91,7 @@ async def test_a_change_is_applied_by_the_process_and_its_state_is_told(device: 
 
 
 async def test_a_change_that_a_process_cannot_run_with_returns_with_its_reason(device: Device, person: User) -> None:
-    await up(device, person, "agent", "mirror")
+    statuses = await up(device, person, "agent", "mirror")
     states = await person.hear(CONFIG_STATE)
     began = time.monotonic()
     reply = await ask(person, {"sinks": ["mse"]}, 0)
@@ -101,6 +101,7 @@ async def test_a_change_that_a_process_cannot_run_with_returns_with_its_reason(d
     assert time.monotonic() - began < COME_UP_S
     assert (await said(states, "reverted", 2)).values == {}
     assert held(device)["mirror"]["values"] == {}
+    await runs(statuses, "mirror", 2)  # the same process: a change that is refused stops nothing
 
 
 async def test_a_writer_who_has_not_read_the_newest_version_is_refused(device: Device, person: User) -> None:
