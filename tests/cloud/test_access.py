@@ -10,6 +10,8 @@ from cloud.store import Store
 from tests.cloud.conftest import RunningFleet
 from tests.cloud.fleet_messages import health
 
+pytestmark = pytest.mark.slow
+
 Until = Callable[..., Awaitable[None]]
 GETS = ["session", "snapshot", "events", "devices", "matches", "devices/press-7", "alerts", "history"]
 POSTS = {

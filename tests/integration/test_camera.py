@@ -19,6 +19,8 @@ from schemas.messages import Phase, Quality, State
 from schemas.topics import EVENT, FRAME, STATUS
 from tests.device import Device
 
+pytestmark = pytest.mark.slow
+
 CAMERA = """
 [cameras.cam1]
 driver = "{driver}"

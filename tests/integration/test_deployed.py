@@ -16,6 +16,8 @@ from schemas.messages import State
 from schemas.topics import STATUS
 from tests.device import Device
 
+pytestmark = pytest.mark.slow
+
 DEVICE = """
 [device]
 site = "s"

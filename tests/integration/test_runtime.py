@@ -15,6 +15,8 @@ from schemas.topics import DECISION, EVENT, FRAME, INSIGHT, READING, RESULT, SLO
 from tests.device import Device
 from tests.edge.small_models import LENGTH, SHAPE, TAGS, seal, write_anomaly, write_classifier
 
+pytestmark = pytest.mark.slow
+
 USERS = ("runtime-safety", "camera-cam1", "connect-plant", "agent", "historian")
 LINE = """
 [sources.plant]

@@ -26,6 +26,8 @@ from schemas.topics import FRAME, RESULT, Place
 from tests.device import ROOT, User
 from tests.edge.small_models import LENGTH, SHAPE, TAGS, write_anomaly, write_classifier
 
+pytestmark = pytest.mark.slow
+
 
 def start(folder, *arguments):
     return subprocess.Popen(
