@@ -91,7 +91,7 @@ def test_two_hundred_parts_a_second_hold_with_a_grabber(tmp_path: Path) -> None:
             took_s = time.monotonic() - began
         state: dict[str, Any] = control.read_state(path)
     assert last.part_id - first.part_id == 799, "every part has its picture"
-    assert 799 / 200 * 0.98 < took_s < 799 / 200 * 1.1 + 0.2
+    assert 799 / 200 * 0.9 < took_s < 799 / 200 * 1.5 + 1, "its own pace, not as fast as it can"
     assert state["stalls"] == 0
 
 
