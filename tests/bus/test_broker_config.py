@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from bus.broker import password_file
 from bus.broker_config import PRODUCTION, FleetBroker, ServerTls, development, device_config, fleet_config
 from bus.mosquitto import BrokerProcess, find_broker, free_port, probe
 from schemas.topics import TOPICS, Reach
+from tests.bus.conftest import make_certificates
 
 ROOT = Path(__file__).resolve().parents[2]
 FLEET = FleetBroker(tls=ServerTls(Path("a.crt"), Path("a.key"), Path("ca.crt")), acl=Path("acl"), data=Path("data"))
@@ -63,15 +63,11 @@ def test_a_socket_path_that_is_too_long_is_left_out(tmp_path: Path) -> None:
 
 def test_mosquitto_takes_every_line_of_the_production_configuration(tmp_path: Path) -> None:
     """Only paths and ports are moved; TLS gets a throw-away certificate."""
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=t",
-         "-keyout", str(tmp_path / "k"), "-out", str(tmp_path / "c")],
-        check=True, capture_output=True, timeout=20,
-    )  # fmt: skip
+    files = make_certificates(tmp_path / "tls").ca.parent
     moved = development(tmp_path, free_port())
     broker = dataclasses.replace(
         PRODUCTION, port=moved.port, passwords=moved.passwords, acl=moved.acl, data=moved.data, socket=moved.socket,
-        tls=ServerTls(tmp_path / "c", tmp_path / "k"), tls_port=free_port(), user="root",
+        tls=ServerTls(files / "server.crt", files / "server.key"), tls_port=free_port(), user="root",
     )  # fmt: skip
     moved.passwords.write_text(password_file({"agent": "secret"}))
     moved.acl.write_text("user agent\ntopic read #\n")
