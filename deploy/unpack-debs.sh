@@ -44,7 +44,8 @@ TXT
 for package; do # of what was asked for, not of what came along
     for deb in "$work/archives/$package"_*.deb; do
         [ -e "$deb" ] || continue
-        dpkg-deb -c "$deb" | sed -nE 's#^-.* \./(usr/s?bin/[^ ]+)$#\1#p' | while read -r program; do wrap "$program"; done
+        dpkg-deb -c "$deb" | sed -nE 's#^[-l].* \./(usr/s?bin/[^ ]+)( -> .*)?$#\1#p' |
+            while read -r program; do wrap "$program"; done
     done
 done
 # Debian's chromium is a script with absolute paths; the program stands elsewhere.

@@ -16,7 +16,6 @@ mbpoll              mbpoll
 influxd             influxdb
 chromium            chromium
 socat               socat
-openssl             openssl
 gcc                 gcc
 pkg-config          pkg-config
 /usr/include/stdlib.h            libc6-dev
