@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import math
 import os
 import pkgutil
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import numpy as np
 
 from schemas.errors import ContractError
 
@@ -26,11 +30,27 @@ if TYPE_CHECKING:
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One input of a model; `shape` is without the batch axis."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of one."""
+        return np.dtype(self.dtype).itemsize * math.prod(self.shape)
+
+
 class Session(Protocol):
     """A model in memory. Its calls come from one thread at a time."""
 
-    def run(self, batch: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
-        """Return the outputs by name for `batch`, of the contract's input dtype and shape.
+    def run(self, feed: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """Return the outputs by name for the inputs by name, each of its contract's dtype and shape.
+
+        The first axis of all is the batch, of one size. The answer is the caller's to keep.
 
         Raises:
             ContractError: the engine could not run it.
@@ -89,16 +109,18 @@ def verified_model(contract: Contract) -> bytes:
     return model
 
 
-def only_input(contract: Contract) -> tuple[str, str, tuple[int, ...]]:
-    """Return name, dtype and shape without the batch axis of the model's input.
+def tensors_in(contract: Contract) -> tuple[Tensor, ...]:
+    """Return what a model takes.
 
     Raises:
-        ContractError: more than one input, or a second free axis.
+        ContractError: an input has a free axis besides the first, which all inputs share as their batch.
     """
-    first = contract.inputs[0]
-    shape = tuple(axis for axis in first.shape[1:] if isinstance(axis, int))
-    if len(contract.inputs) > 1 or len(shape) != len(first.shape) - 1:
-        raise ContractError(
-            [f"model {contract.name} {contract.version}: an engine takes one input whose only free axis is the first"]
-        )
-    return first.name, first.dtype, shape
+    found: list[Tensor] = []
+    for tensor in contract.inputs:
+        shape = tuple(axis for axis in tensor.shape[1:] if isinstance(axis, int))
+        if len(shape) != len(tensor.shape) - 1:
+            raise ContractError(
+                [f"model {contract.name} {contract.version}: the only free axis of input {tensor.name} is the first"]
+            )
+        found.append(Tensor(tensor.name, tensor.dtype, shape))
+    return tuple(found)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 import onnxruntime  # type: ignore[import-untyped]  # it ships no types
 from onnxruntime.capi import onnxruntime_pybind11_state as states  # type: ignore[import-untyped]  # nor does this
 
-from edge.engines import Session, only_input, verified_model
+from edge.engines import Session, tensors_in, verified_model
 from schemas.errors import ContractError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class _Node(Protocol):
 class _OrtSession(Protocol):
     """What we use of onnxruntime.InferenceSession."""
 
-    def run(self, outputs: list[str], feed: dict[str, NDArray[Any]]) -> list[NDArray[Any]]: ...
+    def run(self, outputs: list[str], feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]: ...
     def get_inputs(self) -> Sequence[_Node]: ...
     def get_outputs(self) -> Sequence[_Node]: ...
 
@@ -61,16 +61,15 @@ class CpuSession:
     def __init__(self, session: _OrtSession, contract: Contract) -> None:
         """Keep what `run` needs."""
         self._where = f"model {contract.name} {contract.version}"
-        self._input = contract.inputs[0].name
         self._outputs = [output.name for output in contract.outputs]
         self._session: _OrtSession | None = session
 
-    def run(self, batch: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
+    def run(self, feed: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         """Run a batch; see `edge.engines.Session`."""
         if self._session is None:
             raise ContractError([f"{self._where}: its session is closed"])
         try:
-            found = self._session.run(self._outputs, {self._input: batch})
+            found = self._session.run(self._outputs, feed)
         except _ERRORS as error:
             raise ContractError([f"{self._where}: ONNX Runtime could not run it: {error}"]) from error
         return dict(zip(self._outputs, found, strict=True))
@@ -82,7 +81,7 @@ class CpuSession:
 
 def load(contract: Contract) -> Session:
     """Load a model; see `edge.engines.Engine`."""
-    only_input(contract)
+    tensors_in(contract)
     model = verified_model(contract)
     try:
         session: _OrtSession = _ort.InferenceSession(model, _options(), providers=["CPUExecutionProvider"])

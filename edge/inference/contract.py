@@ -181,6 +181,9 @@ class Contract(_Table):
                 outputs = {tensor.name: arrays[f"out_{tensor.name}"] for tensor in self.outputs}
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ContractError([f"{path}: golden vectors can't be read ({error}); make the folder again"]) from error
+        batches = {value.shape[:1] for value in inputs.values()}
+        if len(batches) != 1 or batches & {(), (0,)}:
+            raise ContractError([f"{path}: its inputs are not one batch of one size; make the folder again"])
         return Golden(inputs, outputs, self.golden.tolerance)
 
     def _problems(self, names_folder: bool) -> list[str]:

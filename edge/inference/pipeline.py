@@ -187,7 +187,7 @@ class Pipeline:
         try:
             tensor = tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
             ready_ns = self._clock()
-            outputs = self.model.session.run(tensor)
+            outputs = self.model.session.run({self.model.inputs[0].name: tensor})
             done_ns = self._clock()
             judgements = self._rule.judge(outputs, len(batch))
         except ContractError as error:

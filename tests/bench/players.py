@@ -85,18 +85,19 @@ def answer_frames(
     address: Address, place: Place, folder: Path, pipe: Connection, shape: tuple[int, ...], fifo: int
 ) -> None:  # fmt: skip
     """The floor: one blocking socket, one run of the same model, one small answer."""
-    session = load_engine("cpu").load(Contract.load(folder))
+    contract = Contract.load(folder)
+    session, name = load_engine("cpu").load(contract), contract.inputs[0].name
     link = RawMqtt(address, "bench-floor")
     link.subscribe(FRAME.filter(place, stream="floor"))
     head = link.publisher(RESULT.name(place, pipeline="floor"), REPLY_BYTES)
     filler = bytes(REPLY_BYTES - SEQ.size)
-    session.run(np.zeros((1, *shape), np.uint8))
+    session.run({name: np.zeros((1, *shape), np.uint8)})
     if fifo:
         real_time(0, fifo)
     pipe.send("ready")
     while not pipe.poll():
         for _, body in link.messages(time.monotonic() + 1.0):
             payload = payload_of(body)
-            session.run(np.frombuffer(payload, np.uint8, offset=SEQ.size).reshape(1, *shape))
+            session.run({name: np.frombuffer(payload, np.uint8, offset=SEQ.size).reshape(1, *shape)})
             link.link.sendall(head + payload[: SEQ.size] + filler)
         link.ping()

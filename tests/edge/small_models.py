@@ -2,6 +2,7 @@
 
 `caps`: a classifier whose probability of `bad` is the picture's mean brightness (1 for white).
 `drift`: an anomaly model whose score is the mean of the window.
+`fused`: a classifier of a picture and two tags: `bad` is the mean of its brightness and of the tags' mean.
 """
 
 import hashlib
@@ -47,6 +48,35 @@ def classifier(*, inverted: bool = False, not_a_number: bool = False, shape=SHAP
         {
             "one_axis": np.array([1], dtype=np.int64),
             "white": np.array([255.0], dtype=np.float32),
+            "one": np.array([1.0], dtype=np.float32),
+        },
+    )
+
+
+def fused(shape=SHAPE) -> bytes:
+    """Two inputs, which share the batch axis."""
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["float"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Div", ["mean", "white"], ["share"]),
+        helper.make_node("ReduceMean", ["tags"], ["level"], axes=[1], keepdims=0),
+        helper.make_node("Add", ["share", "level"], ["sum"]),
+        helper.make_node("Div", ["sum", "two"], ["flat"]),
+        helper.make_node("Unsqueeze", ["flat", "one_axis"], ["bright"]),
+        helper.make_node("Sub", ["one", "bright"], ["dark"]),
+        helper.make_node("Concat", ["dark", "bright"], ["probabilities"], axis=1),
+    ]
+    return _model(
+        nodes,
+        [
+            helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", *shape]),
+            helper.make_tensor_value_info("tags", TensorProto.FLOAT, ["N", len(TAGS)]),
+        ],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 2])],
+        {
+            "one_axis": np.array([1], dtype=np.int64),
+            "white": np.array([255.0], dtype=np.float32),
+            "two": np.array([2.0], dtype=np.float32),
             "one": np.array([1.0], dtype=np.float32),
         },
     )
@@ -113,6 +143,33 @@ labels = ["ok", "bad"]
 """
     model = convnet(shape) if deep else classifier(shape=shape, **how)
     return _write(models, name, version, "classifier", model, {"image": image}, tensors)
+
+
+def write_fused(models: Path, name: str = "fused", version: str = "1") -> Path:
+    """Write the folder of a classifier with two inputs."""
+    image = np.linspace(40, 250, int(np.prod(SHAPE)) * 2).astype(np.uint8).reshape(2, *SHAPE)
+    tags = np.linspace(0, 1, 2 * len(TAGS)).astype(np.float32).reshape(2, len(TAGS))
+    tables = "".join(
+        f"""
+[[inputs]]
+name = "{tensor}"
+dtype = "{dtype}"
+shape = {axes}
+channels = [{", ".join(f'{{ name = "{c}", unit = "1", low = 0.0, high = 255.0 }}' for c in channels)}]
+"""
+        for tensor, dtype, axes, channels in (
+            ("image", "uint8", f'["N", {", ".join(map(str, SHAPE))}]', "rgb"),
+            ("tags", "float32", f'["N", {len(TAGS)}]', TAGS),
+        )
+    )
+    tensors = f"""{tables}
+[[outputs]]
+name = "probabilities"
+dtype = "float32"
+shape = ["N", 2]
+labels = ["ok", "bad"]
+"""
+    return _write(models, name, version, "classifier", fused(), {"image": image, "tags": tags}, tensors)
 
 
 def write_anomaly(

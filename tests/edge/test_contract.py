@@ -187,11 +187,20 @@ def test_golden_vectors_tell_a_good_answer_from_a_bad_one(folder: Path) -> None:
     assert golden.problems({})
 
 
-def test_golden_vectors_of_another_tensor_are_refused(folder: Path) -> None:
-    np.savez(folder / "golden.npz", in_other=np.zeros(1), out_score=np.zeros(1))
+@pytest.mark.parametrize(
+    ("arrays", "problem"),
+    [
+        ({"in_other": np.zeros(1), "out_score": np.zeros(1)}, "golden vectors can't be read"),
+        ({"in_window": np.zeros((0, 8, 2), np.float32), "out_score": np.zeros(0)}, "not one batch of one size"),
+    ],
+)
+def test_golden_vectors_that_are_not_the_models_are_refused(
+    folder: Path, arrays: dict[str, np.ndarray], problem: str
+) -> None:
+    np.savez(folder / "golden.npz", **arrays)
     digest = hashlib.sha256((folder / "golden.npz").read_bytes()).hexdigest()
     text = (folder / "model.toml").read_text()
     before = text.split("[golden]")[1].split('"')[1]
     change(folder, before, digest)
-    with pytest.raises(ContractError, match="golden vectors can't be read"):
+    with pytest.raises(ContractError, match=problem):
         Contract.load(folder).read_golden()

@@ -25,16 +25,17 @@ def load(name: str) -> tuple[Contract, Session]:
 def test_golden_vectors_match(name: str) -> None:
     contract, session = load(name)
     golden = contract.read_golden()
-    assert golden.problems(session.run(golden.inputs[contract.inputs[0].name])) == []
+    assert golden.problems(session.run(golden.inputs)) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_batch_gives_what_its_parts_give_alone(name: str) -> None:
     contract, session = load(name)
-    batch = contract.read_golden().inputs[contract.inputs[0].name]
+    name = contract.inputs[0].name
+    batch = contract.read_golden().inputs[name]
     output = contract.outputs[0].name
-    alone = np.concatenate([session.run(batch[at : at + 1])[output] for at in range(len(batch))])
-    assert np.allclose(session.run(batch)[output], alone, atol=1e-4)
+    alone = np.concatenate([session.run({name: batch[at : at + 1]})[output] for at in range(len(batch))])
+    assert np.allclose(session.run({name: batch})[output], alone, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -49,7 +50,7 @@ def test_caps_of_unseen_batches_are_sorted_right() -> None:
     for seed in range(5_000_000, 5_000_030):  # seeds that neither training nor the published figures used
         stream = PartStream(seed, defect_rate=0.75)
         images = np.stack([stream.image(part_id) for part_id in range(20)])
-        guesses = session.run(images)["probabilities"].argmax(1)
+        guesses = session.run({"image": images})["probabilities"].argmax(1)
         right += sum(LABELS[guess] == stream.part(part_id).label for part_id, guess in enumerate(guesses))
     assert right / 600 >= 0.96  # 98 % less three standard deviations of 600 draws
 
@@ -65,7 +66,7 @@ def scores(session: Session, seed: int, first_s: float, last_s: float, fault: Fa
     t = np.arange(first_s, last_s, 0.1)
     series = np.stack(line_signals(t, seed, fault), axis=-1).astype(np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(series, 32, axis=0)[::5].transpose(0, 2, 1)
-    return np.asarray(session.run(np.ascontiguousarray(windows))["score"])
+    return np.asarray(session.run({"window": np.ascontiguousarray(windows)})["score"])
 
 
 def test_the_line_model_is_made_for_the_scan_rate_of_the_demo() -> None:
@@ -92,7 +93,7 @@ def test_the_replayed_temperature_finds_the_published_windows(shared_data: Path)
     contract, session = load("temperature_anomaly")
 
     measured = temperature.evaluate(
-        lambda windows: session.run(windows.astype(np.float32))["score"], shared_data / "nab"
+        lambda windows: session.run({"window": windows.astype(np.float32)})["score"], shared_data / "nab"
     )
     published = contract.measured.figures
     assert measured["windows_hit"] == published["windows_hit"]

@@ -10,7 +10,7 @@ from edge.engines import engine_names, load_engine
 from edge.inference.contract import Contract
 from edge.inference.loaded import load_model
 from schemas.errors import ContractError
-from tests.edge.small_models import SHAPE, anomaly, seal, write_anomaly, write_classifier
+from tests.edge.small_models import SHAPE, TAGS, anomaly, seal, write_anomaly, write_classifier, write_fused
 
 DEMO = sorted((Path(__file__).parents[2] / "edge" / "sim" / "demo" / "models").glob("*/*/model.toml"))
 
@@ -28,10 +28,9 @@ def test_golden_vectors_of_the_demo_models_hold_in_every_warm_batch(engine, toml
     contract = Contract.load(toml.parent)
     golden = contract.read_golden()
     session = engine.load(contract)
-    (inputs,) = golden.inputs.values()
-    assert golden.problems(session.run(inputs)) == []
+    assert golden.problems(session.run(golden.inputs)) == []
     for size in contract.warm_batches:
-        batch = np.concatenate([inputs] * size)[:size]
+        batch = {name: np.concatenate([value] * size)[:size] for name, value in golden.inputs.items()}
         for name, wanted in golden.outputs.items():
             want = np.concatenate([wanted] * size)[:size]
             np.testing.assert_allclose(session.run(batch)[name], want, atol=golden.tolerance)
@@ -40,23 +39,50 @@ def test_golden_vectors_of_the_demo_models_hold_in_every_warm_batch(engine, toml
 
 def test_outputs_are_the_contracts_and_their_first_axis_is_the_batch(engine, tmp_path):
     session = engine.load(Contract.load(write_classifier(tmp_path)))
-    outputs = session.run(np.full((3, *SHAPE), 255, np.uint8))
+    outputs = session.run({"image": np.full((3, *SHAPE), 255, np.uint8)})
     assert outputs.keys() == {"probabilities"}
     np.testing.assert_allclose(outputs["probabilities"], [[0, 1]] * 3)
+
+
+def test_several_inputs_are_told_apart_by_name(engine, tmp_path):
+    model = load_model(write_fused(tmp_path), engine)
+    assert [(tensor.name, tensor.dtype, tensor.shape, tensor.size) for tensor in model.inputs] == [
+        ("image", "uint8", SHAPE, 192),
+        ("tags", "float32", (len(TAGS),), 8),
+    ]
+    image, tags = np.zeros((2, *SHAPE), np.uint8), np.array([[0, 0], [1, 1]], np.float32)
+    outputs = model.session.run({"tags": tags, "image": image})
+    np.testing.assert_allclose(outputs["probabilities"], [[1, 0], [0.5, 0.5]])
+    assert model.session.run(model.zeros(4))["probabilities"].shape == (4, 2)
+
+
+@pytest.mark.parametrize("names", [[], ["image"], ["image", "tags", "other"]])
+def test_a_feed_that_lacks_an_input_or_has_another_is_an_error_of_ours(engine, tmp_path, names):
+    session = engine.load(Contract.load(write_fused(tmp_path)))
+    feed = {"image": np.zeros((1, *SHAPE), np.uint8), "tags": np.zeros((1, len(TAGS)), np.float32)}
+    feed["other"] = feed["tags"]
+    with pytest.raises(ContractError, match="model fused 1"):
+        session.run({name: feed[name] for name in names})
+
+
+def test_a_loaded_model_knows_its_times_by_batch_size(engine, tmp_path):
+    model = load_model(write_classifier(tmp_path), engine)
+    assert model.p50_ms.keys() == model.worst_ms.keys() == set(model.batches)
+    assert all(0 < model.p50_ms[size] <= model.worst_ms[size] for size in model.batches)
 
 
 @pytest.mark.parametrize("batch", [np.zeros((1, 4, 4, 3), np.uint8), np.zeros((1, *SHAPE), np.float32)])
 def test_a_batch_of_another_shape_or_type_is_an_error_of_ours(engine, tmp_path, batch):
     session = engine.load(Contract.load(write_classifier(tmp_path)))
     with pytest.raises(ContractError, match="model caps 1"):
-        session.run(batch)
+        session.run({"image": batch})
 
 
 def test_a_closed_session_says_so(engine, tmp_path):
     session = engine.load(Contract.load(write_classifier(tmp_path)))
     session.close()
     with pytest.raises(ContractError, match="closed"):
-        session.run(np.zeros((1, *SHAPE), np.uint8))
+        session.run({"image": np.zeros((1, *SHAPE), np.uint8)})
 
 
 def test_a_corrupt_file_is_refused_though_its_digest_is_right(engine, tmp_path):

@@ -28,7 +28,7 @@ from edge.inference.contract import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -83,7 +83,7 @@ def write_model(
         promised
         | {
             "measured": measure(session),
-            "timing": _time(session, golden[:1]),
+            "timing": _time(session, {draft.input.name: golden[:1]}),
             "golden": GoldenFile(sha256=_digest(folder / GOLDEN_FILE), tolerance=draft.tolerance),
         }
     )
@@ -92,12 +92,13 @@ def write_model(
 
 
 def scorer(session: Session) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-    """Return the anomaly model in `session` as a function from windows [N, W, C] to scores [N]."""
-    return lambda windows: session.run(windows.astype(np.float32))["score"].astype(np.float64)
+    """Return the anomaly model in `session` as a function from its input `window` [N, W, C] to scores [N]."""
+    return lambda windows: session.run({"window": windows.astype(np.float32)})["score"].astype(np.float64)
 
 
 def _write_golden(path: Path, draft: Draft, golden: NDArray[np.generic], session: Session) -> None:
-    arrays = {f"in_{draft.input.name}": golden, f"out_{draft.output.name}": session.run(golden)[draft.output.name]}
+    name = draft.output.name
+    arrays = {f"in_{draft.input.name}": golden, f"out_{name}": session.run({draft.input.name: golden})[name]}
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
@@ -106,7 +107,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _time(session: Session, one: NDArray[np.generic]) -> Timing:
+def _time(session: Session, one: Mapping[str, NDArray[np.generic]]) -> Timing:
     for _ in range(_WARM_UP):
         session.run(one)
     taken_ms = np.empty(_RUNS)

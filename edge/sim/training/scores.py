@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def _guess(session: Session, data: Pictures) -> NDArray[np.int64]:
     chunks = [
-        session.run(data.images[at : at + 200])["probabilities"].argmax(1) for at in range(0, len(data.images), 200)
+        session.run({"image": data.images[at : at + 200]})["probabilities"].argmax(1)
+        for at in range(0, len(data.images), 200)
     ]
     return np.concatenate(chunks)
 
