@@ -64,8 +64,8 @@ CONNECT = ProcessRow(
 RUNTIME = ProcessRow(
     name="runtime", role=Role.RUNTIME, module="edge.runtime", instances_of="lanes", sections=("pipelines",),
     subscribes=(t.READING, t.FRAME, t.SLOT_DESIRED, t.CONFIG_STATE),
-    publishes=(t.DECISION, t.RESULT, t.INSIGHT, t.SLOT_STATE, t.EVENT, t.STATUS), fifo={"safety": 40}, watchdog_s=2.0,
-    after=("agent",),
+    publishes=(t.DECISION, t.RESULT, t.EVIDENCE, t.INSIGHT, t.SLOT_STATE, t.EVENT, t.STATUS), fifo={"safety": 40},
+    watchdog_s=2.0, after=("agent",),
 )  # fmt: skip
 CAMERA = ProcessRow(
     name="camera", role=Role.CAMERA, module="edge.camera", instances_of="cameras", sections=("cameras",),
@@ -78,7 +78,7 @@ OPCUA = ProcessRow(
 )  # fmt: skip
 HISTORIAN = ProcessRow(
     name="historian", role=Role.HISTORIAN, module="edge.historian", sections=("historian",),
-    subscribes=(t.READING, t.RESULT, t.INSIGHT, t.EVENT, t.OUTPUT, t.CONFIG_STATE),
+    subscribes=(t.READING, t.RESULT, t.EVIDENCE, t.INSIGHT, t.EVENT, t.OUTPUT, t.CONFIG_STATE),
     publishes=(t.EVENT, t.STATUS), watchdog_s=10.0,
 )  # fmt: skip
 MIRROR = ProcessRow(

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from schemas import evidence as e
 from schemas import fleet as f
 from schemas import messages as m
 
@@ -170,6 +171,11 @@ RESULT = Topic(
     readers=_roles(Role.OPCUA, Role.HISTORIAN, Role.MIRROR, Role.CLI),
     max_bytes=16_384, max_hz=5_000, drop=Drop.NOTHING,
 )  # fmt: skip
+EVIDENCE = Topic(
+    key="EVIDENCE", pattern=PLANT + "evidence/{pipeline}", messages=(e.Evidence,), codec=Codec.MSGPACK, qos=0,
+    retain=False, publishers=_roles(Role.RUNTIME), readers=_roles(Role.HISTORIAN),
+    max_bytes=524_288, max_hz=200, drop=Drop.OLDEST, bulk=True,
+)  # fmt: skip
 INSIGHT = Topic(
     key="INSIGHT", pattern=PLANT + "insight/{pipeline}", messages=(m.Insight,), codec=Codec.MSGPACK, qos=1,
     retain=True, publishers=_roles(Role.RUNTIME),
@@ -281,8 +287,8 @@ DOWN_REQUEST = Topic(
 )  # fmt: skip
 
 TOPICS: tuple[Topic, ...] = (
-    READING, FRAME, DECISION, OUTPUT, RESULT, INSIGHT, EVENT, WRITE, REPLY, SLOT_DESIRED, SLOT_STATE, CONFIG_SET,
-    CONFIG_STATE, DESIRED, STATUS, MES_RESULT, MES_TAG, MES_EVENT,
+    READING, FRAME, DECISION, OUTPUT, RESULT, EVIDENCE, INSIGHT, EVENT, WRITE, REPLY, SLOT_DESIRED, SLOT_STATE,
+    CONFIG_SET, CONFIG_STATE, DESIRED, STATUS, MES_RESULT, MES_TAG, MES_EVENT,
     UP_HEALTH, UP_MODELS, UP_ALERT, UP_REPORT, UP_LEDGER, DOWN_DESIRED, DOWN_CONFIG, DOWN_REQUEST,
 )  # fmt: skip
 

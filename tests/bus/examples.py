@@ -2,6 +2,7 @@
 
 import msgspec
 
+from schemas import evidence as e
 from schemas import fleet as f
 from schemas import messages as m
 from schemas.topics import TOPICS, Topic
@@ -79,6 +80,31 @@ EXAMPLES: tuple[m.Message, ...] = (
         model="surface",
         version="1.2.0",
         digest=DIGEST,
+        time_ns=NS,
+    ),
+    e.Evidence(
+        result_id=_ID,
+        pipeline="inspect",
+        input="cam1",
+        part_id=7,
+        kept_for="nok",
+        outcome=m.Outcome.RESULT,
+        verdict=m.Verdict.NOK,
+        before=m.Verdict.OK,
+        label="scratch",
+        score=0.875,
+        quality=m.Quality.GOOD,
+        reason="",
+        inputs=[e.Tensor(name="image", dtype="uint8", shape=[1, 2, 3, 1], data=bytes(range(6)))],
+        outputs=[e.Tensor(name="probabilities", dtype="float32", shape=[1, 2], data=bytes(8))],
+        models=[e.ModelUsed(name="surface", version="1.2.0", digest=DIGEST)],
+        recipe="",
+        settings='{"model":"surface"}',
+        engine="cpu",
+        engine_version="1.31.1",
+        machine="x86_64 Example CPU 0a1b2c3d4e5f",
+        batch=2,
+        row=1,
         time_ns=NS,
     ),
     m.Insight(
