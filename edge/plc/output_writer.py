@@ -89,12 +89,13 @@ class OutputWriter:
             self._tell(FailsafeChange(pipeline, change))
 
     def _carry_out(self, connector: Connector, pipeline: str, step: Step) -> None:
-        self._say(pipeline, step)
+        """Write, then tell: who hears of the fail-safe finds it in the PLC, unless the link failed."""
         done = False
         try:
             done = self._put_all(connector, pipeline, step.puts)
         finally:
             self.counts.outputs_failed += step.applied is not None and not done
+            self._say(pipeline, step)
         if not done or step.applied is None:
             return
         output = step.applied.output(time.monotonic_ns(), time.time_ns())
