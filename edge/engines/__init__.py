@@ -65,6 +65,10 @@ class Session(Protocol):
 class Engine(Protocol):
     """A file of this folder."""
 
+    def version(self) -> str:
+        """Return what computes, with its version: two answers are only equal to the bit where it is the same."""
+        ...
+
     def load(self, contract: Contract) -> Session:
         """Load a model whose contract was read; blocks for tens of milliseconds.
 

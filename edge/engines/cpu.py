@@ -79,6 +79,11 @@ class CpuSession:
         self._session = None
 
 
+def version() -> str:
+    """Return ONNX Runtime's version; see `edge.engines.Engine`."""
+    return f"onnxruntime {_ort.__version__}"
+
+
 def load(contract: Contract) -> Session:
     """Load a model; see `edge.engines.Engine`."""
     tensors_in(contract)

@@ -1,5 +1,6 @@
 """Every file of edge/engines against the same promises, with small models and the models of the demo."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,10 @@ def engine(request):
         return load_engine(request.param)
     except ContractError as error:
         pytest.skip(str(error))
+
+
+def test_an_engine_says_what_computes(engine):
+    assert re.fullmatch(r"[a-zA-Z].* \d+\.\d+.*", engine.version())
 
 
 @pytest.mark.parametrize("toml", DEMO, ids=lambda path: f"{path.parent.parent.name}-{path.parent.name}")
