@@ -18,10 +18,11 @@ def steal_share(before: tuple[int, int]) -> float:
 
 
 def real_time(pid: int, priority: int) -> bool:
-    """Put a process (0: this thread) into SCHED_FIFO; return whether that was permitted."""
+    """Put a process (0: this thread) into SCHED_FIFO, or with priority 0 back; return whether that was permitted."""
+    policy = os.SCHED_FIFO if priority else os.SCHED_OTHER
     try:
         for task in [pid] if pid == 0 else [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]:
-            os.sched_setscheduler(task, os.SCHED_FIFO, os.sched_param(priority))
+            os.sched_setscheduler(task, policy, os.sched_param(priority))
     except (PermissionError, ProcessLookupError, FileNotFoundError):
         return False
     return True

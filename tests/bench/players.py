@@ -1,5 +1,6 @@
 """The other processes of `bench e2e`: who publishes frames, and the floor that answers them with nothing in between."""
 
+import os
 import struct
 import time
 from collections.abc import Callable
@@ -12,21 +13,21 @@ from typing import Any
 import numpy as np
 
 from bus import Address
-from bus.codec import encode
+from bus.codec import decode, encode
 from edge.engines import load_engine
 from edge.host.clock import boot_id
 from edge.inference.contract import Contract
 from schemas.messages import Frame
-from schemas.topics import FRAME, RESULT, Place
+from schemas.topics import DECISION, FRAME, RESULT, Place
 from tests.bench.machine import real_time
 from tests.bench.raw_mqtt import RawMqtt, payload_of
 
 SEQ = struct.Struct("<q")
-REPLY_BYTES = 520  # about a Result
+REPLY_BYTES, DECISION_BYTES = 520, 260  # about a Result, and a Decision
 
 
 @dataclass(frozen=True)
-class Window:
+class Plan:
     """What to publish: `first` to `first + count - 1`, at `rate` frames a second, to the floor or to the runtime."""
 
     floor: bool
@@ -36,14 +37,14 @@ class Window:
 
 
 def publish_frames(
+    pipe: Connection,
     address: Address,
     place: Place,
-    pipe: Connection,
     sent_ns: "SynchronizedArray[Any]",
     shape: tuple[int, ...],
     fifo: int,
 ) -> None:
-    """Publish each window that comes through `pipe`; note in `sent_ns` when each frame left."""
+    """Publish each plan that comes through `pipe`; note in `sent_ns` when each frame left."""
     if fifo:
         real_time(0, fifo)
     link = RawMqtt(address, "bench-camera")
@@ -69,7 +70,7 @@ def publish_frames(
         pipe.send("done")
 
 
-def _paced(link: RawMqtt, name: str, window: Window, make: Callable[[int, int], bytes], times: Any) -> None:
+def _paced(link: RawMqtt, name: str, window: Plan, make: Callable[[int, int], bytes], times: Any) -> None:
     start = time.monotonic()
     for index in range(window.count):
         wait_s = start + index / window.rate - time.monotonic()
@@ -82,7 +83,7 @@ def _paced(link: RawMqtt, name: str, window: Window, make: Callable[[int, int], 
 
 
 def answer_frames(
-    address: Address, place: Place, folder: Path, pipe: Connection, shape: tuple[int, ...], fifo: int
+    pipe: Connection, address: Address, place: Place, folder: Path, shape: tuple[int, ...], fifo: int
 ) -> None:  # fmt: skip
     """The floor: one blocking socket, one run of the same model, one small answer."""
     contract = Contract.load(folder)
@@ -101,3 +102,36 @@ def answer_frames(
             session.run({name: np.frombuffer(payload, np.uint8, offset=SEQ.size).reshape(1, *shape)})
             link.link.sendall(head + payload[: SEQ.size] + filler)
         link.ping()
+
+
+def work_bare(
+    pipe: Connection, address: Address, place: Place, folder: Path, shape: tuple[int, ...], fifo: int
+) -> None:  # fmt: skip
+    """What one frame can't cost less than, on one core: read its message, run the model, two writes to the broker.
+
+    For each number of seconds that comes through `pipe`, tells what each frame took, in microseconds.
+    """
+    contract = Contract.load(folder)
+    session, name = load_engine("cpu").load(contract), contract.inputs[0].name
+    pixels = np.random.default_rng(1).integers(0, 255, shape, dtype=np.uint8)
+    frame = encode(
+        FRAME,
+        Frame(stream="cam1", part_id=1, boot=boot_id(), trigger_ns=time.monotonic_ns(), time_ns=0, shape=shape,
+              dtype="uint8", data=memoryview(pixels.tobytes()), epoch=time.time_ns(), seq=1),
+    )  # fmt: skip
+    link = RawMqtt(address, "bench-bare")
+    decision = link.publisher(DECISION.name(place, pipeline="bare"), DECISION_BYTES) + bytes(DECISION_BYTES)
+    result = link.publisher(RESULT.name(place, pipeline="bare"), REPLY_BYTES) + bytes(REPLY_BYTES)
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    real_time(0, fifo)
+    pipe.send("ready")
+    while seconds := pipe.recv():
+        link.ping()
+        times, until = [], time.monotonic() + seconds
+        while (start := time.monotonic()) < until:
+            taken = decode(FRAME, Frame, frame)
+            session.run({name: np.frombuffer(taken.data, np.uint8).reshape(1, *shape)})
+            link.link.sendall(decision)
+            link.link.sendall(result)
+            times.append((time.monotonic() - start) * 1e6)
+        pipe.send(times)

@@ -44,16 +44,23 @@ class RawMqtt:
 
         Who ends the iteration early loses what came in the same read.
         """
-        while (left_s := until_s - time.monotonic()) > 0:
+        while time.monotonic() < until_s:
+            yield from self.read(until_s)
+
+    def read(self, until_s: float) -> list[tuple[int, bytes]]:
+        """Return the next messages, all that one read brings; none only at `until_s`."""
+        found: list[tuple[int, bytes]] = []
+        while not found and (left_s := until_s - time.monotonic()) > 0:
             self.link.settimeout(left_s)
             try:
                 data = self.link.recv(1 << 18)
             except TimeoutError:
-                return
+                break
             if not data:
                 raise ConnectionError("the broker closed the connection")
             self._buffer += data
-            yield from self._whole()
+            found = self._whole()
+        return found
 
     def _whole(self) -> list[tuple[int, bytes]]:
         """Take the whole packets out of the buffer."""
