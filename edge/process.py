@@ -25,10 +25,12 @@ import msgspec
 
 from bus import Address, Bus, Delivery, Will
 from bus.codec import encode
-from bus.typed import Publisher, Reader, TypedStats
+from bus.typed import Publisher, Reader
 from edge.host.clock import boot_id, clock_state
+from edge.host.metrics import Metrics, open_metrics
 from edge.host.notify import notify
 from edge.host.race import first_of
+from edge.host.traffic import Traffic
 from edge.processes import Lane, ProcessRow, row
 from edge.settings import Settings, load_settings
 from schemas.errors import PlantEdgeError, SettingsError
@@ -55,11 +57,12 @@ class Process:
         self.place = settings.place
         self.boot = boot_id()
         self.counters: dict[str, float] = {}
+        self.metrics = Metrics()  # shown to nobody until `run`
         self.bus: Bus
         self._started = time.monotonic()
         self._state, self._reason = State.STARTING, ""
         self._status: Publisher[Status] | None = None
-        self._stats: list[TypedStats] = []
+        self._traffic = Traffic()
         self._events: dict[str, Publisher[Event]] = {}
         self._config = config_versions(home)
 
@@ -72,7 +75,7 @@ class Process:
         if topic not in self.row.publishes:
             raise TypeError(f"{self.row.name} does not publish {topic.key}; see edge/processes.py")
         publisher = Publisher(bus or self.bus, topic, kind, self.place, **fields)
-        self._stats.append(publisher.stats)
+        self._traffic.published(topic, publisher.stats)
         return publisher
 
     async def read(
@@ -94,7 +97,7 @@ class Process:
         if topic not in self.row.subscribes:
             raise TypeError(f"{self.row.name} does not read {topic.key}; see edge/processes.py")
         reader: Reader[M] = Reader(topic, kind, handler)
-        self._stats.append(reader.stats)
+        self._traffic.heard(topic, reader.stats)
         await reader.attach(bus or self.bus, self.place, manual_ack=manual_ack, **fields)
         return reader
 
@@ -131,20 +134,24 @@ class Process:
 
     def _now(self, state: State, reason: str) -> Status:
         synced, offset_ms = clock_state()
-        totals = {
-            name: float(sum(getattr(stats, name) for stats in self._stats))
-            for name in ("messages", "gaps", "bad", "limited", "dropped")
-        }
+        counters = self._traffic.totals() | self.counters
         return Status(
             process=self.identity, state=state, reason=reason[:400], pid=os.getpid(), boot=self.boot,
             uptime_s=time.monotonic() - self._started, rss_mb=resident_mb(), clock_synced=synced,
-            clock_offset_ms=offset_ms, config=self._config, counters=totals | self.counters, time_ns=time.time_ns(),
+            clock_offset_ms=offset_ms, config=self._config, counters=counters, time_ns=time.time_ns(),
         )  # fmt: skip
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
     async def run(self, main: Callable[[Process], Awaitable[None]]) -> None:
         """Run `main` with a connected bus until it ends, is cancelled, or its settings change."""
+        self.metrics = open_metrics(self.home, self.identity)
+        try:
+            await self._run(main)
+        finally:
+            self.metrics.close()
+
+    async def _run(self, main: Callable[[Process], Awaitable[None]]) -> None:
         will = encode(STATUS, self._now(State.STOPPED, "connection lost"))
         self.bus = self._make_bus(
             self.identity, Will(STATUS.name(self.place, process=self.identity), will), 0, self._connection_changed
@@ -174,6 +181,7 @@ class Process:
             if time.monotonic() - last >= STATUS_PERIOD_S:
                 last = time.monotonic()
                 self.publish_status()
+                self._traffic.show(self.metrics)
             await asyncio.sleep(period)
 
     def _on_config(self, state: ConfigState, changed: asyncio.Event) -> None:
@@ -192,10 +200,14 @@ class Process:
         if self.row.lane is Lane.HOT:
             from bus.hot import HotBus  # a process loads the bus it uses, and no other
 
-            return HotBus(address, client_id, will=will, session_expiry_s=session_expiry_s, on_connection=on_connection)
-        from bus.client import ControlBus
+            kind: type[HotBus | ControlBus] = HotBus
+        else:
+            from bus.client import ControlBus
 
-        return ControlBus(address, client_id, will=will, session_expiry_s=session_expiry_s, on_connection=on_connection)
+            kind = ControlBus
+        return self._traffic.over(
+            kind(address, client_id, will=will, session_expiry_s=session_expiry_s, on_connection=on_connection)
+        )
 
 
 def broker_address(settings: Settings, home: Path, identity: str) -> Address:
