@@ -2,7 +2,7 @@
 
 Frames come on a connection of their own. A model runs on the loop itself: a thread brings no throughput and its
 wake-ups cost more than a small model's run (46-78 ms under load). What is queued when a run begins is its
-batch; nothing waits for more. A decision leaves before the result that explains it.
+batch; nothing waits for more unless its settings say so. A decision leaves before the result that explains it.
 
 `python -m edge.runtime --models-dir DIR` runs models without a device folder; see `edge.line.standalone`.
 """
@@ -17,143 +17,24 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from bus import Bus, Delivery
 from bus.typed import Reader
-from edge.inference.insights import WINDOW_S, Alarm, AlarmWatch, Tally
-from edge.inference.pipeline import Answer, Pipeline
+from edge.config.pipeline import FrameInput, WindowInput
+from edge.inference.insights import WINDOW_S
+from edge.inference.lane import Lane
 from edge.inference.slots import Slots
-from edge.settings import FrameInput, WindowInput
-from schemas.messages import (
-    Decision,
-    Frame,
-    Insight,
-    Message,
-    Outcome,
-    Phase,
-    Reading,
-    Result,
-    Severity,
-    State,
-)
-from schemas.topics import DECISION, FRAME, INSIGHT, READING, RESULT
+from edge.inference.station import Station
+from schemas.messages import Frame, Message, Reading, State
+from schemas.topics import FRAME, READING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge.inference.loaded import LoadedModel
+    from edge.inference.pipeline import Pipeline
     from edge.process import Process
 
 M = TypeVar("M", bound=Message)
 IDLE_S: Final = 2.0
 STATE_S: Final = 0.5
-_SELFTEST_S: Final = 0.5  # of a pipeline without outputs; with outputs it is a quarter of their lease
-_LEASE_PARTS: Final = 4
-
-
-class Station:
-    """A pipeline on the bus: schedules its steps and publishes its answers."""
-
-    def __init__(self, process: Process, name: str) -> None:
-        """Make its publishers."""
-        settings = process.settings.pipelines[name]
-        outputs = process.settings.outputs.get(name)
-        self.pipeline = Pipeline(name, settings, process.boot)
-        self.selftest_s = outputs.lease_ms / 1e3 / _LEASE_PARTS if outputs else _SELFTEST_S
-        self.counters: dict[str, int] = {}
-        self.decided_ns = self.input_ns = 0
-        self._process = process
-        self._loop = asyncio.get_running_loop()
-        self._decisions = process.publisher(DECISION, Decision, pipeline=name)
-        self._results = process.publisher(RESULT, Result, pipeline=name)
-        self._insights = process.publisher(INSIGHT, Insight, pipeline=name)
-        self._tally, self._alarms = Tally(), AlarmWatch()
-        self._scheduled = False
-        self._gaps = 0
-        self._sick = False
-
-    def frame(self, frame: Frame, delivery: Delivery) -> None:
-        """Take a frame."""
-        self._take(self.pipeline.offer_frame(frame, delivery.received_ns), delivery.received_ns)
-
-    def reading(self, reading: Reading, delivery: Delivery) -> None:
-        """Take a reading."""
-        self._take(self.pipeline.offer_reading(reading, delivery.received_ns), delivery.received_ns)
-
-    def _take(self, answer: Answer | None, received_ns: int) -> None:
-        self.input_ns = received_ns
-        if answer is not None:
-            self.publish([answer])
-        self._schedule()
-
-    def _schedule(self) -> None:
-        """Run after all that this turn of the loop has received: that is the batch."""
-        if not self._scheduled and self.pipeline.waiting:
-            self._scheduled = True
-            self._loop.call_soon(self._step)
-
-    def _step(self) -> None:
-        self._scheduled = False
-        try:
-            self.publish(self.pipeline.step())
-        finally:
-            self._schedule()
-
-    def publish(self, answers: list[Answer]) -> None:
-        """Send all decisions, then what explains them."""
-        for answer in answers:
-            self._decisions.send(answer.decision)
-        now_ns = time.monotonic_ns()
-        for answer in answers:
-            self._results.send(answer.result)
-            self._tally.add(answer.result)
-            self._count(answer.result)
-            if self.pipeline.settings.event:
-                self._say(self._alarms.see(answer.result, now_ns))
-        if answers:
-            self.decided_ns = now_ns
-
-    def _count(self, result: Result) -> None:
-        name = "results"
-        if result.outcome is Outcome.DROPPED:
-            name = "dropped_" + result.reason.partition(":")[0]
-        elif result.outcome is Outcome.LATE:
-            name = "late"
-        self.counters[name] = self.counters.get(name, 0) + 1
-
-    def selftest(self, now_ns: int) -> None:
-        """Renew the lease of an idle line, or find that the model can't be believed any more."""
-        if now_ns - self.decided_ns < self.selftest_s * 1e9 and not self.pipeline.unproven:
-            return
-        decision = self.pipeline.selftest()
-        if decision is not None:
-            self._decisions.send(decision)
-            self.decided_ns = now_ns
-            self.counters["selftests"] = self.counters.get("selftests", 0) + 1
-        if bool(self.pipeline.unproven) is not self._sick:
-            self._sick = bool(self.pipeline.unproven)
-            phase, severity = (Phase.NEW, Severity.ALARM) if self._sick else (Phase.END, Severity.INFO)
-            text = self.pipeline.unproven or "the golden vector holds again"
-            self._process.event("selftest", phase, severity, f"{self.pipeline.name}: {text}"[:1000],
-                                key=f"selftest-{self.pipeline.name}", pipeline=self.pipeline.name)  # fmt: skip
-
-    def insight(self, window_s: float, gaps: int) -> None:
-        """Publish what the window held. `gaps`: of its input since the start."""
-        self._insights.send(self._tally.insight(self.pipeline, window_s, gaps - self._gaps))
-        self._gaps = gaps
-
-    def close(self) -> None:
-        """End an alarm that nobody watches any more."""
-        self._say(self._alarms.end(time.monotonic_ns()))
-
-    def _say(self, alarm: Alarm | None) -> None:
-        if alarm is None:
-            return
-        name, threshold = self.pipeline.name, self.pipeline.settings.decision.threshold
-        code = "anomaly" if self.pipeline.model and self.pipeline.model.contract.kind == "anomaly" else "reject"
-        severity = Severity.INFO if alarm.phase is Phase.END else Severity.WARNING
-        text = f"{name}: score {alarm.score:.3g}, threshold {threshold:g}, highest {alarm.peak:.3g}"
-        self._process.event(
-            code, alarm.phase, severity, text, key=alarm.key, pipeline=name, score=alarm.score, peak=alarm.peak,
-            threshold=threshold, seconds=alarm.seconds,
-        )  # fmt: skip
 
 
 class Runtime:
@@ -162,7 +43,8 @@ class Runtime:
     def __init__(self, process: Process) -> None:
         """Make the stations; nothing is received yet."""
         self._process = process
-        self.stations = [Station(process, name) for name in process.settings.lanes.get(process.instance, [])]
+        lane = Lane()
+        self.stations = [Station(process, name, lane) for name in process.settings.lanes.get(process.instance, [])]
         self._of = {station.pipeline.name: station for station in self.stations}
         self.slots = Slots(process, [station.pipeline for station in self.stations], self._swap)
         self._frames: dict[str, Reader[Frame]] = {}
@@ -180,8 +62,8 @@ class Runtime:
             spec = station.pipeline.settings.input
             if isinstance(spec, FrameInput):
                 streams.setdefault(spec.frames, []).append(station.frame)
-            else:
-                sources.setdefault(spec.source, []).append(station.reading)
+            for source in station.pipeline.sources:
+                sources.setdefault(source, []).append(station.reading)
         for stream, takers in streams.items():
             self._frames[stream] = await self._process.read(FRAME, Frame, _fan(takers), bus=frames, stream=stream)
         for source, users in sources.items():

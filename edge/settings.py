@@ -10,21 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bus import MqttVersion
-from schemas.messages import SLUG
+from edge.config.pipeline import Pipeline
+from edge.config.section import Milliseconds, Port, Section, Slug
 from schemas.topics import Place
-
-Slug = Annotated[str, Field(pattern=SLUG)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Milliseconds = Annotated[float, Field(gt=0, le=3_600_000)]
-
-
-class Section(BaseModel):
-    """A table of settings: frozen, and a key that is not known is a problem."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Device(Section):
@@ -93,52 +84,12 @@ class Camera(Section):
     options: dict[str, str | int | float | bool] = {}
 
 
-class FrameInput(Section):
-    """A pipeline fed by one camera stream."""
-
-    frames: Slug
-
-
-class WindowInput(Section):
-    """A pipeline fed by the last `length` readings of `tags` of one source's poll group, every `every` readings."""
-
-    source: Slug
-    group: str
-    tags: Annotated[list[str], Field(min_length=1)]
-    length: Annotated[int, Field(ge=1, le=100_000)]
-    every: Annotated[int, Field(ge=1)] = 1
-
-
-class DecisionRule(Section):
-    """How scores become a verdict.
-
-    Classifier: NOK when the probabilities of `reject` labels add up to `threshold`. Anomaly: NOK when the score does;
-    it ends when the score falls under `clear` (hysteresis).
-    """
-
-    reject: list[str] = []
-    threshold: Annotated[float, Field(ge=0)] = 0.5
-    clear: Annotated[float, Field(ge=0)] | None = None
-
-
-class Pipeline(Section):
-    """One model behind one input under one deadline. `bad_input`: what to do when a tag is not Good."""
-
-    lane: Slug = "bulk"
-    model: Slug
-    input: FrameInput | WindowInput
-    deadline_ms: Milliseconds
-    decision: DecisionRule = DecisionRule()
-    max_batch_size: Annotated[int, Field(ge=1, le=256)] = 8
-    bad_input: Literal["hold", "skip"] = "skip"
-    event: bool = False
-
-
 class Engine(Section):
-    """How models run: `engine` is a file of edge/engines/."""
+    """How models run: `engine` is a file of edge/engines/. `watch`: follow changes of `folder`, for development."""
 
     engine: Slug = "cpu"
     folder: str = "models"
+    watch: bool = False
 
 
 class OpcUa(Section):
@@ -165,12 +116,17 @@ class Influx(Section):
 
 
 class Historian(Section):
-    """The local store, and where it is copied to."""
+    """The local store, and where it is copied to. `evidence_mb`: the ring of what `plantedge replay` reads.
+
+    A new key seals the ring every `evidence_key_days`; the older ones go with what they sealed.
+    """
 
     quota_mb: Annotated[int, Field(ge=16)] = 2048
     raw_days: Annotated[float, Field(gt=0)] = 7.0
     event_days: Annotated[float, Field(gt=0)] = 365.0
     flush_ms: Milliseconds = 250
+    evidence_mb: Annotated[int, Field(ge=4)] = 512
+    evidence_key_days: Annotated[float, Field(gt=0)] = 90.0
     influx: Influx | None = None
 
 

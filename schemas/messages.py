@@ -198,7 +198,8 @@ class Result(Message, frozen=True, kw_only=True):
     """One input's fate in one pipeline, with the identity of everything that made it.
 
     `result_id` is `{pipeline}-{source_epoch:x}-{source_seq}`: a repeat has the same id. A dropped input has the verdict
-    unknown and its reason. `input` is the stream or source.
+    unknown and its reason. `input` is the stream or source. `model`: the one that judged; `models`: name -> version and
+    digest of each, where the pipeline has several. `recipe`: the variant that ran, "" without one.
     """
 
     schema: str = "result/1"
@@ -221,6 +222,8 @@ class Result(Message, frozen=True, kw_only=True):
     version: str
     digest: str
     time_ns: int
+    recipe: str = ""
+    models: dict[str, str] = {}
 
 
 class Insight(Message, frozen=True, kw_only=True):
@@ -281,7 +284,10 @@ class Reply(Message, frozen=True, kw_only=True):
 
 
 class Slot(Message, frozen=True, kw_only=True):
-    """A model slot: what the agent wants loaded (`desired`), or what a runtime has in memory (`state`)."""
+    """A model slot: what the agent wants loaded (`desired`), or what became of that in one runtime (`state`).
+
+    `process` is that runtime; `serving` is the version that answers there now, "" for none, whatever was rejected.
+    """
 
     schema: str = "slot/1"
     model: Slug
@@ -290,6 +296,8 @@ class Slot(Message, frozen=True, kw_only=True):
     folder: str = ""
     phase: Annotated[str, Meta(pattern="^(desired|loading|active|rejected)$")] = "desired"
     reason: str = ""
+    process: str = ""
+    serving: str = ""
 
 
 class ConfigSet(Message, frozen=True, kw_only=True):

@@ -52,14 +52,14 @@ def missing_models(settings: Settings, home: Path) -> list[str]:
     there = sorted({path.parent.parent.name for path in folder.glob(f"*/*/{CONTRACT_FILE}")})
     found: list[str] = []
     for name, pipeline in settings.pipelines.items():
-        if pipeline.model not in there:
-            near = nearest(pipeline.model, there)
+        for model in (model for model in pipeline.models if model not in there):
+            near = nearest(model, there)
             remedy = (
                 f"did you mean {near}?" if near else f"there are {', '.join(there)}" if there else "there is none yet"
             )
-            place = f"{settings.runtime.folder}/{pipeline.model}/<version>/{CONTRACT_FILE}"
+            place = f"{settings.runtime.folder}/{model}/<version>/{CONTRACT_FILE}"
             found.append(
-                f"pipeline {name}: there is no model {pipeline.model!r} ({place}), {remedy}; it gives no results"
+                f"pipeline {name}: there is no model {model!r} ({place}), {remedy}; it gives no results"
                 " until then (no_model)"
             )
     return found

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from edge.config.section import Section
 from edge.config.toml_lines import KeyPath
 from edge.config.tree import is_list, is_tree
-from edge.settings import Section, Settings
+from edge.settings import Settings
 
 Location = tuple[int | str, ...]
 

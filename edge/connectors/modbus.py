@@ -19,7 +19,8 @@ from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
 from edge.plc.registers import MAX_BITS, MAX_REGISTERS, Area, Point, Request, decode, encode, plan, point_of
 from edge.plc.tags import Tag
-from edge.settings import Section, Source
+from edge.config.section import Section
+from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, TagError
 from schemas.messages import Quality, Sample
 

@@ -54,7 +54,7 @@ class Tally:
         p50, p99 = np.percentile(times, [50, 99])
         model = pipeline.model
         found = Insight(
-            pipeline=pipeline.name, model=pipeline.settings.model, version=model.contract.version if model else "",
+            pipeline=pipeline.name, model=pipeline.settings.judge, version=model.contract.version if model else "",
             window_s=window_s, inputs=self._inputs, results=sum(self._verdicts.values()), late=self._late,
             dropped=dict(self._dropped), gaps=gaps, verdicts=dict(self._verdicts), p50_ms=float(p50),
             p99_ms=float(p99), max_ms=float(times.max()), time_ns=time.time_ns(),

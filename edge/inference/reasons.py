@@ -6,6 +6,9 @@ from typing import Final
 
 EXPIRED: Final = "expired"
 OVERLOAD: Final = "overload"
+SAMPLED: Final = "sampled"
 BAD_QUALITY: Final = "bad_quality"
 BAD_INPUT: Final = "bad_input"
 NO_MODEL: Final = "no_model"
+NO_RECIPE: Final = "no_recipe"
+REASONS: Final = (EXPIRED, OVERLOAD, SAMPLED, BAD_QUALITY, BAD_INPUT, NO_MODEL, NO_RECIPE)

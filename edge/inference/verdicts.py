@@ -13,12 +13,12 @@ from schemas.errors import ContractError
 from schemas.messages import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from edge.config.pipeline import DecisionRule
     from edge.inference.contract import Contract
-    from edge.settings import DecisionRule
 
 MAX_SCORES: Final = 16  # of a result; a classifier of more labels reports its likeliest
 
@@ -62,6 +62,17 @@ def rule_for(contract: Contract, settings: DecisionRule, before: Rule | None = N
     clear = settings.threshold if settings.clear is None else settings.clear
     alarmed = before.alarmed if isinstance(before, AnomalyRule) else False
     return AnomalyRule(output.name, settings.threshold, clear, alarmed)
+
+
+def worst_of(rows: Sequence[Judgement], empty: Verdict) -> Judgement:
+    """Return the judgement of an input in which several things were found: one that is NOK rejects it.
+
+    What is unknown of one thing is unknown of the whole, unless another is NOK anyway.
+    """
+    if not rows:
+        return Judgement(empty, "empty", reason="nothing_found" if empty is Verdict.UNKNOWN else "")
+    order = (Verdict.OK, Verdict.UNKNOWN, Verdict.NOK)
+    return max(rows, key=lambda row: (order.index(row.verdict), row.score))
 
 
 class ClassifierRule:
@@ -114,6 +125,7 @@ class AnomalyRule:
         return Judgement(Verdict.OK, "normal", score)
 
 
+UNJUDGED: Final = Judgement(Verdict.UNKNOWN)
 _NOT_FINITE: Final = Judgement(Verdict.UNKNOWN, reason="bad_output: a score is not a finite number")
 
 

@@ -1,7 +1,8 @@
 """The last readings of some tags as one tensor, with the quality of what stands in it. Pure.
 
-A Bad value never becomes a number that looks Good: with `hold` the last Good value stands in for it and the window is
-Uncertain; with `skip` (and where nothing can be held) a window that contains it is refused with the reason.
+A Bad value never becomes a number that looks Good: what stands in for it (the last Good value with `hold`, a given one
+with `substitute`) makes the window Uncertain; with `skip`, and where nothing can be held, a window that contains it is
+refused with the reason.
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ import math
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from edge.config.pipeline import tag_inputs
+from edge.inference.tag_history import number_of
 from schemas.messages import Quality, Reading, Sample
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edge.config.pipeline import WindowInput
     from edge.inference.contract import Input
-    from edge.settings import WindowInput
 
 _SPAN_TOLERANCE: Final = 0.25  # of the time that a window should span; a scan or two may be missing
 _MISSING: Final = Sample(quality=Quality.BAD, reason="not in the reading")
@@ -31,8 +34,12 @@ class _Trust(IntEnum):
 
     GOOD = 0
     UNCERTAIN = 1
-    HELD = 2
-    BAD = 3
+    SUBSTITUTED = 2
+    HELD = 3
+    BAD = 4
+
+
+_WORDS: Final = {_Trust.UNCERTAIN: "uncertain", _Trust.SUBSTITUTED: "substituted", _Trust.HELD: "held"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +54,19 @@ class Window:
 class WindowBuffer:
     """Collects readings of one poll group; `add` says when a window is due."""
 
-    def __init__(self, spec: WindowInput, *, hold: bool) -> None:
-        """Allocate once. Rows are written twice, so that the last `length` always lie in one piece."""
-        self._group, self._tags, self._length, self._every = spec.group, spec.tags, spec.length, spec.every
-        self._hold = hold
-        width = len(spec.tags)
+    def __init__(self, spec: WindowInput, default: Literal["hold", "skip"] = "skip") -> None:
+        """Allocate once. Rows are written twice, so that the last `length` always lie in one piece.
+
+        `default`: the policy of tags that name none.
+        """
+        self._group, self._length, self._every = spec.group, spec.length, spec.every
+        self._policies = tag_inputs(spec.tags, default)
+        self._tags = [tag.tag for tag in self._policies]
+        width = len(self._tags)
         self._values = np.zeros((2 * spec.length, width))
         self._trust = np.full((2 * spec.length, width), _Trust.BAD, dtype=np.uint8)
         self._scans = np.zeros(2 * spec.length, dtype=np.int64)
-        self._good: list[float | None] = [None] * width
+        self._good: list[tuple[float, int] | None] = [None] * width  # the last Good value and its scan
         self._why = [""] * width
         self._epoch = 0
         self._count = 0
@@ -70,30 +81,36 @@ class WindowBuffer:
             return False
         row = self._count % self._length
         for column, tag in enumerate(self._tags):
-            value, trust = self._cell(column, reading.tags.get(tag, _MISSING))
+            value, trust = self._cell(column, reading.tags.get(tag, _MISSING), reading.scan_ns)
             self._values[row :: self._length, column] = value
             self._trust[row :: self._length, column] = trust
         self._scans[row :: self._length] = reading.scan_ns
         self._count += 1
         return self._count >= self._length and (self._count - self._length) % self._every == 0
 
-    def _cell(self, column: int, sample: Sample) -> tuple[float, _Trust]:
-        value = sample.value
-        usable = isinstance(value, bool | int | float) and math.isfinite(value)
+    def _cell(self, column: int, sample: Sample, scan_ns: int) -> tuple[float, _Trust]:
+        number, usable = number_of(sample.value)
         if usable and sample.quality is not Quality.BAD:
-            number = float(value)  # type: ignore[arg-type]  # `usable` says that it is a number
             if sample.quality is Quality.GOOD:
-                self._good[column] = number
+                self._good[column] = number, scan_ns
                 return number, _Trust.GOOD
             self._why[column] = sample.reason or "uncertain"
             return number, _Trust.UNCERTAIN
         self._why[column] = sample.reason or ("bad" if usable else "not a finite number")
-        held = self._good[column]
-        return (held, _Trust.HELD) if self._hold and held is not None else (math.nan, _Trust.BAD)
+        return self._stand_in(column, scan_ns)
 
-    def take(self, model: Input | None) -> Window:
-        """Return the window that is due, as `model` takes it; without one, as numbers."""
-        dtype = model.dtype if model else "float64"
+    def _stand_in(self, column: int, scan_ns: int) -> tuple[float, _Trust]:
+        policy, held = self._policies[column], self._good[column]
+        if policy.bad == "substitute" and policy.substitute is not None:
+            return policy.substitute, _Trust.SUBSTITUTED
+        if policy.bad == "hold" and held is not None:
+            if policy.max_age_ms is None or scan_ns - held[1] <= policy.max_age_ms * 1e6:
+                return held[0], _Trust.HELD
+            self._why[column] += f", held for {policy.max_age_ms:g} ms"
+        return math.nan, _Trust.BAD
+
+    def take(self, model: Input | None, dtype: str = "float64") -> Window:
+        """Return the window that is due, in the type that the graph takes; `model` says what it knows of it."""
         first = self._count % self._length
         cells = slice(first, first + self._length)
         trust = self._trust[cells]
@@ -111,8 +128,9 @@ class WindowBuffer:
             return Window(None, Quality.BAD, f"{self._tags[int(outside.argmax())]} does not fit into {dtype}")
         tensor = values.astype(dtype)[None]
         if worst != _Trust.GOOD:
-            word = "held" if worst == _Trust.HELD else "uncertain"
-            return Window(tensor, Quality.UNCERTAIN, f"{self._tags[column]} {word} ({self._why[column]})")
+            return Window(
+                tensor, Quality.UNCERTAIN, f"{self._tags[column]} {_WORDS[_Trust(worst)]} ({self._why[column]})"
+            )
         if model is None:
             return Window(tensor, Quality.GOOD, "")
         reason = self._out_of_range(values, model) or self._wrong_span(cells, model.sample_s)

@@ -5,8 +5,8 @@ import pytest
 
 from edge.inference.insights import AlarmWatch, Tally
 from edge.inference.pipeline import Pipeline
-from edge.settings import FrameInput
-from edge.settings import Pipeline as PipelineSettings
+from edge.config.pipeline import FrameInput
+from edge.config.pipeline import Pipeline as PipelineSettings
 from schemas.messages import Latency, Outcome, Phase, Quality, Result, Verdict
 
 S = 1_000_000_000

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from edge.engines import load_engine
 from edge.inference.loaded import load_model
-from edge.inference.pipeline import QUEUE_BATCHES, Pipeline
-from edge.settings import DecisionRule, FrameInput, WindowInput
-from edge.settings import Pipeline as PipelineSettings
+from edge.inference.pipeline import Pipeline
+from edge.inference.queue import QUEUE_BATCHES
+from edge.config.pipeline import DecisionRule, FrameInput, WindowInput
+from edge.config.pipeline import Pipeline as PipelineSettings
 from schemas.errors import ContractError
 from schemas.messages import Frame, Outcome, Proof, Quality, Reading, Sample, Verdict
 from tests.edge.small_models import LENGTH, SHAPE, TAGS, write_anomaly, write_classifier
@@ -76,7 +77,7 @@ def run(pipeline, *frames):
 
 @pytest.mark.parametrize(("brightness", "verdict", "label"), [(BLACK, "ok", "ok"), (WHITE, "nok", "bad")])
 def test_a_frame_becomes_a_verdict_with_its_whole_identity(models, brightness, verdict, label):
-    decision, result = only(run(inspection(Clock(), models["caps"]), frame(brightness, seq=5)))
+    decision, result, *_ = only(run(inspection(Clock(), models["caps"]), frame(brightness, seq=5)))
     assert (decision.verdict, decision.proof, decision.part_id) == (verdict, Proof.PART, 105)
     assert decision.result_id == result.result_id == "inspect-7-5"
     assert (decision.trigger_ns, decision.deadline_ns) == (1_000 * MS, 1_050 * MS)
@@ -87,7 +88,7 @@ def test_a_frame_becomes_a_verdict_with_its_whole_identity(models, brightness, v
 
 @pytest.mark.parametrize(("brightness", "verdict"), [(127, "ok"), (128, "nok")])
 def test_the_threshold_itself_rejects(models, brightness, verdict):
-    decision, _ = only(run(inspection(Clock(), models["caps"]), frame(brightness)))
+    decision, _, *_ = only(run(inspection(Clock(), models["caps"]), frame(brightness)))
     assert decision.verdict == verdict
 
 
@@ -96,7 +97,7 @@ def test_latency_is_told_in_parts(models):
     pipeline = inspection(clock, models["caps"])
     pipeline.offer_frame(frame(at=997), 1_000 * MS)
     clock.run_ms = 2.0
-    _, result = only(pipeline.step())
+    _, result, *_ = only(pipeline.step())
     latency = result.latency
     assert (latency.ingest, latency.queue, latency.preprocess, latency.infer) == (3.0, 2.0, 2.0, 2.0)
     assert latency.total == 9.0
@@ -107,7 +108,7 @@ def test_a_result_after_its_deadline_is_late_and_decides_nothing(models):
     pipeline = inspection(clock, models["caps"])
     pipeline.offer_frame(frame(BLACK), 1_000 * MS)
     clock.run_ms = 30.0
-    decision, result = only(pipeline.step())
+    decision, result, *_ = only(pipeline.step())
     assert (decision.verdict, decision.reason) == (Verdict.UNKNOWN, "late")
     assert (result.outcome, result.verdict) == (Outcome.LATE, Verdict.OK)
 
@@ -162,7 +163,7 @@ def test_a_batch_is_what_waits_in_a_size_that_is_warm(models, waiting, batches):
 )
 def test_a_frame_that_can_not_be_run_is_answered_with_its_reason(models, fields, reason):
     pipeline = inspection(Clock(), models["caps"])
-    decision, result = pipeline.offer_frame(frame(**fields), 1_000 * MS)
+    decision, result, *_ = pipeline.offer_frame(frame(**fields), 1_000 * MS)
     assert result.reason.startswith(reason)
     assert (result.outcome, result.verdict, result.quality) == ("dropped", "unknown", "bad")
     assert (decision.verdict, decision.part_id, decision.boot) == ("unknown", 101, BOOT)
@@ -171,13 +172,13 @@ def test_a_frame_that_can_not_be_run_is_answered_with_its_reason(models, fields,
 
 
 def test_without_a_model_every_part_is_unknown():
-    decision, result = only(run(inspection(Clock()), frame()))
+    decision, result, *_ = only(run(inspection(Clock()), frame()))
     assert (decision.verdict, result.reason, result.model) == ("unknown", "no_model", "caps")
 
 
 def test_a_score_that_is_no_number_is_unknown(models):
     pipeline = inspection(Clock(), models["fragile"])
-    decision, result = only(run(pipeline, frame(BLACK)))
+    decision, result, *_ = only(run(pipeline, frame(BLACK)))
     assert (decision.verdict, result.verdict, result.quality, result.score) == ("unknown", "unknown", "bad", 0.0)
     assert result.reason.startswith("bad_output")
     assert only(run(pipeline, frame(WHITE))).decision.verdict == "nok"
@@ -210,7 +211,7 @@ def test_an_engine_that_breaks_its_promise_decides_nothing(models, outputs, reas
     from dataclasses import replace
 
     pipeline = inspection(Clock(), replace(models["caps"], session=Broken(outputs)))
-    decision, result = only(run(pipeline, frame()))
+    decision, result, *_ = only(run(pipeline, frame()))
     assert decision.verdict == "unknown"
     assert result.reason.startswith(reason)
     assert pipeline.selftest() is None
@@ -228,7 +229,7 @@ def test_a_model_whose_golden_vector_fails_is_not_believed_until_it_holds_again(
     pipeline = inspection(Clock(), wrong)
     assert pipeline.selftest() is None
     assert "golden vector" in pipeline.unproven
-    decision, result = only(run(pipeline, frame(BLACK)))
+    decision, result, *_ = only(run(pipeline, frame(BLACK)))
     assert (decision.verdict, result.quality) == ("unknown", "bad")
     pipeline.use(models["caps"])
     assert only(run(pipeline, frame(BLACK))).decision.verdict == "ok"
@@ -429,7 +430,7 @@ def test_every_frame_has_exactly_one_answer(models, boot, trigger_ms, quality, s
     )
     answer = pipeline.offer_frame(one, 1_000 * MS)
     answers = ([answer] if answer else []) + pipeline.step()
-    decision, result = only(answers)
+    decision, result, *_ = only(answers)
     if result.quality is Quality.GOOD:
         assert (boot, quality, size, dtype, shape, loaded) == (BOOT, Quality.GOOD, 192, "uint8", SHAPE, True)
         assert 950 < trigger_ms <= 1_000

@@ -1,0 +1,116 @@
+"""A pipeline on the bus: takes its inputs, sends its answers, keeps its lease, tells its insights and alarms."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from edge.inference.insights import Alarm, AlarmWatch, Tally
+from edge.inference.pipeline import Pipeline
+from schemas.messages import Decision, Frame, Insight, Outcome, Phase, Reading, Result, Severity
+from schemas.topics import DECISION, INSIGHT, RESULT
+
+if TYPE_CHECKING:
+    from bus import Delivery
+    from edge.inference.lane import Lane
+    from edge.inference.work import Answer
+    from edge.process import Process
+
+_SELFTEST_S: Final = 0.5  # of a pipeline without outputs; with outputs it is a quarter of their lease
+_LEASE_PARTS: Final = 4
+
+
+class Station:
+    """One pipeline of a lane. `actuates`: its decisions go to a PLC."""
+
+    def __init__(self, process: Process, name: str, lane: Lane) -> None:
+        """Make its publishers, and let it compete in its lane."""
+        settings = process.settings.pipelines[name]
+        outputs = process.settings.outputs.get(name)
+        self.pipeline = Pipeline(name, settings, process.boot)
+        self.selftest_s = outputs.lease_ms / 1e3 / _LEASE_PARTS if outputs else _SELFTEST_S
+        self.counters: dict[str, int] = {}
+        self.decided_ns = self.input_ns = 0
+        self.actuates = outputs is not None
+        self._process, self._lane = process, lane
+        self._decisions = process.publisher(DECISION, Decision, pipeline=name)
+        self._results = process.publisher(RESULT, Result, pipeline=name)
+        self._insights = process.publisher(INSIGHT, Insight, pipeline=name)
+        self._tally, self._alarms = Tally(), AlarmWatch()
+        self._gaps = 0
+        self._sick = False
+        lane.add(self)
+
+    def frame(self, frame: Frame, delivery: Delivery) -> None:
+        """Take a frame."""
+        self._take(self.pipeline.offer_frame(frame, delivery.received_ns), delivery.received_ns)
+
+    def reading(self, reading: Reading, delivery: Delivery) -> None:
+        """Take a reading."""
+        self._take(self.pipeline.offer_reading(reading, delivery.received_ns), delivery.received_ns)
+
+    def _take(self, answer: Answer | None, received_ns: int) -> None:
+        self.input_ns = received_ns
+        if answer is not None:
+            self.publish([answer])
+        if self.pipeline.waiting:
+            self._lane.wake()
+
+    def publish(self, answers: list[Answer]) -> None:
+        """Send all decisions, then what explains them."""
+        for answer in answers:
+            self._decisions.send(answer.decision)
+        now_ns = time.monotonic_ns()
+        for answer in answers:
+            self._results.send(answer.result)
+            self._tally.add(answer.result)
+            self._count(answer.result)
+            if self.pipeline.settings.event:
+                self._say(self._alarms.see(answer.result, now_ns))
+        if answers:
+            self.decided_ns = now_ns
+
+    def _count(self, result: Result) -> None:
+        name = "results"
+        if result.outcome is Outcome.DROPPED:
+            name = "dropped_" + result.reason.partition(":")[0]
+        elif result.outcome is Outcome.LATE:
+            name = "late"
+        self.counters[name] = self.counters.get(name, 0) + 1
+
+    def selftest(self, now_ns: int) -> None:
+        """Renew the lease of an idle line, or find that the model can't be believed any more."""
+        if now_ns - self.decided_ns < self.selftest_s * 1e9 and not self.pipeline.unproven:
+            return
+        decision = self.pipeline.selftest()
+        if decision is not None:
+            self._decisions.send(decision)
+            self.decided_ns = now_ns
+            self.counters["selftests"] = self.counters.get("selftests", 0) + 1
+        if bool(self.pipeline.unproven) is not self._sick:
+            self._sick = bool(self.pipeline.unproven)
+            phase, severity = (Phase.NEW, Severity.ALARM) if self._sick else (Phase.END, Severity.INFO)
+            text = self.pipeline.unproven or "the golden vector holds again"
+            self._process.event("selftest", phase, severity, f"{self.pipeline.name}: {text}"[:1000],
+                                key=f"selftest-{self.pipeline.name}", pipeline=self.pipeline.name)  # fmt: skip
+
+    def insight(self, window_s: float, gaps: int) -> None:
+        """Publish what the window held. `gaps`: of its input since the start."""
+        self._insights.send(self._tally.insight(self.pipeline, window_s, gaps - self._gaps))
+        self._gaps = gaps
+
+    def close(self) -> None:
+        """End an alarm that nobody watches any more."""
+        self._say(self._alarms.end(time.monotonic_ns()))
+
+    def _say(self, alarm: Alarm | None) -> None:
+        if alarm is None:
+            return
+        name, threshold = self.pipeline.name, self.pipeline.settings.decision.threshold
+        code = "anomaly" if self.pipeline.model and self.pipeline.model.contract.kind == "anomaly" else "reject"
+        severity = Severity.INFO if alarm.phase is Phase.END else Severity.WARNING
+        text = f"{name}: score {alarm.score:.3g}, threshold {threshold:g}, highest {alarm.peak:.3g}"
+        self._process.event(
+            code, alarm.phase, severity, text, key=alarm.key, pipeline=name, score=alarm.score, peak=alarm.peak,
+            threshold=threshold, seconds=alarm.seconds,
+        )  # fmt: skip
