@@ -93,6 +93,8 @@ class Runtime:
 
     def _report(self, now_ns: int) -> None:
         self._process.counters = self._counters()
+        for station in self.stations:
+            station.gauges.look(station.pipeline.waiting, station.counters.get("selftests", 0))
         problems = list(self.slots.missing.values())
         problems += [f"{s.pipeline.name}: {s.pipeline.unproven}" for s in self.stations if s.pipeline.unproven]
         if problems:

@@ -106,8 +106,6 @@ BATCH_SIZE = _histogram(
     "inference_batch_size", "Inputs per run of a model.", _RUNTIME, BATCH_BUCKETS, "pipeline")  # fmt: skip
 SELFTESTS = _counter(
     "inference_selftests", "Golden vectors that were run and held, on an idle line.", _RUNTIME, "pipeline")  # fmt: skip
-MODEL_SERVING = _gauge(
-    "model_serving", "1 for the version that a pipeline runs now.", _RUNTIME, *_MODEL)  # fmt: skip
 
 # -- connect -----------------------------------------------------------------------------------------------------------
 
@@ -180,7 +178,8 @@ RESIDENT_BYTES = _gauge("process_resident_bytes", "Resident memory.", _DEVICE)
 CPU_SECONDS = _counter("process_cpu_seconds", "Processor time, user and system.", _DEVICE)
 UPTIME_SECONDS = _gauge("process_uptime_seconds", "Time since the process started.", _DEVICE)
 STATE = _gauge("process_state", "1 for the state that the process says it is in.", _DEVICE, "state")
-MODEL_READY = _gauge("model_ready", "1 while a model serves (KServe's ready).", ("monitor",), "model")
+MODEL_READY = _gauge("model_ready", "1 while a model serves in each lane that names it.", ("monitor",), "model")
+MODEL_SERVING = _gauge("model_serving", "1 for the version that a lane runs.", _RUNTIME, "model", "version")
 DEVICE_READY = _gauge("device_ready", "1 while data flows: what /v2/health/ready says.", ("monitor",))
 
 METRICS: tuple[Metric, ...] = tuple(found for found in list(globals().values()) if isinstance(found, Metric))

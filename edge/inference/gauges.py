@@ -6,35 +6,22 @@ is measured in tests/bench/metrics.py (about 2 us; a frame takes 400).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from edge.host import metric_names as names
 from edge.inference.reasons import REASONS
 from schemas.messages import Outcome, Quality
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from edge.host.metrics import Counter, Gauge, Histogram, Metrics
-    from schemas.messages import Decision, Result
+    from edge.host.metrics import Counter, Histogram, Metrics
+    from edge.inference.work import Answer
+    from schemas.messages import Result
 
 LATE: Final = "late"
 OTHER: Final = "other"
 _KNOWN: Final = frozenset((*REASONS, "engine_failed", "selftest"))
-
-
-class Answered(Protocol):
-    """What became of one input."""
-
-    @property
-    def decision(self) -> Decision:
-        """What was decided."""
-        ...
-
-    @property
-    def result(self) -> Result:
-        """What explains it."""
-        ...
 
 
 class _Version:
@@ -73,15 +60,12 @@ class PipelineGauges:
         self._pending = metrics.gauge(names.PENDING, pipeline=pipeline)
         self._selftests = metrics.counter(names.SELFTESTS, pipeline=pipeline)
         self._versions: dict[tuple[str, str], _Version] = {}
-        self._serving: dict[tuple[str, str], Gauge] = {}
 
     def _stage(self, stage: str) -> Histogram:
         return self._metrics.histogram(names.STAGE_SECONDS, pipeline=self._pipeline, stage=stage)
 
-    def answered(self, answers: Sequence[Answered], now_ns: int) -> None:
-        """Count the answers of one step, whose decisions were handed to the bus at `now_ns`; those run are a batch."""
-        ran = 0
-        version: _Version | None = None
+    def answered(self, answers: Sequence[Answer], now_ns: int) -> None:
+        """Count answers whose decisions were handed to the bus at `now_ns`."""
         for answer in answers:
             result = answer.result
             version = self._versions.get((result.model, result.version)) or self._of(result)
@@ -89,13 +73,12 @@ class PipelineGauges:
                 version.success.inc()
             else:
                 version.failure(_reason(result)).inc()
-            if result.latency.infer > 0.0:
-                ran += 1
+            if answer.batch:
+                version.count.inc()
+                if answer.row == 0:
+                    version.executions.inc()
+                    self._batch.observe(answer.batch)
                 self._spent(version, result, (now_ns - answer.decision.trigger_ns) * 1e-6)
-        if ran and version is not None:
-            version.count.inc(ran)
-            version.executions.inc()
-            self._batch.observe(ran)
 
     def _spent(self, version: _Version, result: Result, total_ms: float) -> None:
         latency = result.latency
@@ -117,17 +100,10 @@ class PipelineGauges:
         self._versions[result.model, result.version] = made
         return made
 
-    def look(self, waiting: int, serving: Iterable[tuple[str, str]], selftests: int) -> None:
-        """Note what only shows from time to time. `serving`: (model, version) of what is in memory and runs."""
+    def look(self, waiting: int, selftests: int) -> None:
+        """Note what need not be noted at once."""
         self._pending.set(waiting)
         self._selftests.reach(selftests)
-        now = set(serving)
-        for key in now - self._serving.keys():
-            self._serving[key] = self._metrics.gauge(
-                names.MODEL_SERVING, pipeline=self._pipeline, model=key[0], version=key[1]
-            )
-        for key, gauge in self._serving.items():
-            gauge.set(key in now)
 
 
 def _reason(result: Result) -> str:

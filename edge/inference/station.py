@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from edge.inference.gauges import PipelineGauges
 from edge.inference.insights import Alarm, AlarmWatch, Tally
 from edge.inference.pipeline import Pipeline
 from schemas.messages import Decision, Frame, Insight, Outcome, Phase, Reading, Result, Severity
@@ -30,6 +31,7 @@ class Station:
         self.pipeline = Pipeline(name, settings, process.boot)
         self.selftest_s = outputs.lease_ms / 1e3 / _LEASE_PARTS if outputs else _SELFTEST_S
         self.counters: dict[str, int] = {}
+        self.gauges = PipelineGauges(process.metrics, name)
         self.decided_ns = self.input_ns = 0
         self.actuates = outputs is not None
         self._process, self._lane = process, lane
@@ -69,6 +71,7 @@ class Station:
                 self._say(self._alarms.see(answer.result, now_ns))
         if answers:
             self.decided_ns = now_ns
+            self.gauges.answered(answers, now_ns)
 
     def _count(self, result: Result) -> None:
         name = "results"
