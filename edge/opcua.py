@@ -14,11 +14,12 @@ from asyncua.server.server import Server
 
 from bus import Delivery
 from edge.flow import Flow
+from edge.inference.slot_states import worst
 from edge.opcua_server.security import SecuredServer, Users, secure
 from edge.opcua_server.space import NAMESPACE, Space
 from edge.plc.tags import load_tags
 from edge.process import Process
-from edge.processes import PROCESSES
+from edge.processes import PROCESSES, RUNTIME
 from edge.settings import Settings
 from schemas.errors import StartError
 from schemas.messages import Insight, Reading, Result, Slot, Status
@@ -65,12 +66,11 @@ class Feed:
     """Passes messages to the address space and counts them."""
 
     def __init__(self, process: Process, space: Space) -> None:
-        """Know which pipelines run which model."""
+        """Know which pipelines run where."""
         self._space = space
         self.seen = 0
-        self._by_model: dict[str, list[str]] = {}
-        for name, pipeline in process.settings.pipelines.items():
-            self._by_model.setdefault(pipeline.model, []).append(name)
+        self._pipelines = process.settings.pipelines
+        self._slots: dict[tuple[str, str], Slot] = {}  # by model and runtime
 
     def reading(self, reading: Reading, _: Delivery) -> None:
         """Take one poll."""
@@ -87,8 +87,13 @@ class Feed:
         self._space.insight(insight)
 
     def slot(self, slot: Slot, _: Delivery) -> None:
-        """Take one slot's state."""
-        self._space.slot(slot, self._by_model.get(slot.model, []), time.time_ns())
+        """Take one slot's state: a pipeline is as well as that of its models which is furthest from serving."""
+        self._slots[slot.model, slot.process] = slot
+        for name, pipeline in self._pipelines.items():
+            where = RUNTIME.identity(pipeline.lane)
+            if slot.process == where and slot.model in pipeline.models:
+                held = [found for model in pipeline.models if (found := self._slots.get((model, where)))]
+                self._space.slot(worst(held), name, time.time_ns())
 
     def status(self, status: Status, _: Delivery) -> None:
         """Take one process's state."""

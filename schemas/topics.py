@@ -203,9 +203,9 @@ SLOT_DESIRED = Topic(
     max_bytes=4_096, max_hz=10, drop=Drop.LATEST_WINS,
 )  # fmt: skip
 SLOT_STATE = Topic(
-    key="SLOT_STATE", pattern=PLANT + "slot/{model}/state", messages=(m.Slot,), codec=Codec.MSGPACK, qos=1,
+    key="SLOT_STATE", pattern=PLANT + "slot/{model}/state/{process}", messages=(m.Slot,), codec=Codec.MSGPACK, qos=1,
     retain=True, publishers=_roles(Role.RUNTIME), readers=_roles(Role.AGENT, Role.UPLINK, Role.OPCUA, Role.CLI),
-    max_bytes=4_096, max_hz=10, drop=Drop.LATEST_WINS,
+    max_bytes=4_096, max_hz=10, drop=Drop.LATEST_WINS, binds="process",
 )  # fmt: skip
 CONFIG_SET = Topic(
     key="CONFIG_SET", pattern=PLANT + "config/{section}/set/{origin}", messages=(m.ConfigSet,), codec=Codec.JSON, qos=1,

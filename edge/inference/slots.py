@@ -1,8 +1,11 @@
 """Model slots of one runtime: loads what is desired beside the serving model, and swaps only what has proved itself.
 
-Loading, warming and comparing golden vectors happen in one named thread; the swap is one assignment on the loop,
-between two batches. A model that is refused leaves the one before it serving. Where no agent says within a second
-what to load, the newest version in the models folder is taken; what an agent desires later wins.
+Loading, warming and comparing golden vectors happen in one named thread; the swap is one turn of the loop, between two
+batches, for all pipelines of the model at once. A model that is refused leaves the one before it serving and says why
+in its slot's state. What is desired last wins: what a load brings that nobody wants any more never serves.
+
+Where no agent says within a second what to load, the newest version in the models folder is taken; what an agent
+desires later wins. With `[runtime] watch`, models that no agent speaks of are watched in their folder.
 """
 
 from __future__ import annotations
@@ -11,18 +14,21 @@ import asyncio
 import contextlib
 import logging
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from bus import Delivery
-from bus.typed import Publisher
 from edge.engines import load_engine
-from edge.inference.contract import newest_version
+from edge.host.memory import give_back
+from edge.inference.contract import Contract, newest_version
+from edge.inference.folder_watch import LOOK_S, FolderWatch
 from edge.inference.loaded import LoadedModel, load_model
+from edge.inference.slot_states import StateVoice
 from schemas.errors import ContractError
 from schemas.messages import Slot
-from schemas.topics import SLOT_DESIRED, SLOT_STATE
+from schemas.topics import SLOT_DESIRED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,27 +37,32 @@ if TYPE_CHECKING:
     from edge.process import Process
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 AGENT_S: Final = 1.0  # silence after which there is no agent
 _REASON_LENGTH: Final = 2_000
 
 
 class Slots:
-    """The models that a runtime's pipelines name."""
+    """The models that a runtime's pipelines name: one in memory for all of them."""
 
     def __init__(
         self, process: Process, pipelines: Sequence[Pipeline], swap: Callable[[Pipeline, LoadedModel], None]
     ) -> None:
         """`swap` is called on the loop for each pipeline of a model that is ready."""
         self._process, self._swap = process, swap
-        self._pipelines = {p.settings.model: [q for q in pipelines if q.settings.model == p.settings.model]
-                           for p in pipelines}  # fmt: skip
+        self._users: dict[str, list[Pipeline]] = {}
+        for pipeline in pipelines:
+            for model in pipeline.settings.models:
+                self._users.setdefault(model, []).append(pipeline)
         self._models = process.home / process.settings.runtime.folder
+        self._watching = process.settings.runtime.watch
         self._active: dict[str, LoadedModel] = {}
         self._wanted: dict[str, Slot] = {}
         self._heard: set[str] = set()
         self._wake = asyncio.Event()
-        self._states: dict[str, Publisher[Slot]] = {}
-        self.waiting = set(self._pipelines)  # models of which nothing is known yet
+        self._thread = ThreadPoolExecutor(1, "slots", _step_back)
+        self._voice = StateVoice(process)
+        self.waiting = set(self._users)  # models of which nothing is known yet
         self.missing: dict[str, str] = {}  # models that could not be loaded, and why
 
     async def run(self) -> None:
@@ -59,65 +70,131 @@ class Slots:
         await self._process.read(SLOT_DESIRED, Slot, self._desired)
         alone = asyncio.get_running_loop().call_later(AGENT_S, self._choose_alone)
         try:
-            with ThreadPoolExecutor(1, "slots", _step_back) as thread:
+            async with asyncio.TaskGroup() as tasks:
+                if self._watching:
+                    tasks.create_task(self._watch(), name="watch")
                 while await self._wake.wait():
                     self._wake.clear()
                     while self._wanted:
-                        await self._load(self._wanted.pop(next(iter(self._wanted))), thread)
+                        await self._load(self._wanted.pop(next(iter(self._wanted))))
         finally:
             alone.cancel()
+            self._voice.close()
+            self._thread.shutdown(wait=False, cancel_futures=True)  # a load that is under way may take minutes
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    # -- what to load -------------------------------------------------------------------------------------------------
 
     def _desired(self, slot: Slot, _: Delivery) -> None:
-        if slot.model in self._pipelines:
+        if slot.model in self._users:
             self._heard.add(slot.model)
-            self._wanted[slot.model] = slot  # the latest wins
-            self._wake.set()
+            self._want(slot)
+
+    def _want(self, slot: Slot) -> None:
+        self._wanted[slot.model] = slot
+        self._wake.set()
 
     def _choose_alone(self) -> None:
         """Take the newest in the folder of each model that no agent has said anything of."""
-        for model in self._pipelines.keys() - self._heard:
-            self._wanted[model] = Slot(model=model, version="", digest="")
-        self._wake.set()
+        for model in self._users.keys() - self._heard:
+            self._want(Slot(model=model, version="", digest=""))
 
-    async def _load(self, slot: Slot, thread: ThreadPoolExecutor) -> None:
+    async def _watch(self) -> None:
+        """Follow the folder of each model that no agent speaks of."""
+        watch = FolderWatch(self._models, lambda _: "")
+        while True:
+            alone = sorted(self._users.keys() - self._heard)
+            for change in await self._in_thread(watch.look, alone, time.monotonic()):
+                found = change.contract
+                slot = Slot(model=change.model, version=found.version if found else "", digest="")
+                if change.model in self._heard:
+                    continue
+                if found:
+                    self._want(slot)
+                else:
+                    self._reject(slot, ContractError(list(change.problems)))
+            await asyncio.sleep(LOOK_S)
+
+    # -- loading ------------------------------------------------------------------------------------------------------
+
+    async def _load(self, slot: Slot) -> None:
         active = self._active.get(slot.model)
-        if active and (slot.version, slot.digest) == (active.contract.version, active.contract.sha256):
+        if active and _is(active, slot) and not self._watching:
             self._say(slot, "active")
             return
         self._say(slot, "loading")
-        run = asyncio.get_running_loop().run_in_executor
         try:
-            model = await run(thread, self._read, slot)
+            model = await self._in_thread(self._read, slot, active)
         except ContractError as error:
             self._reject(slot, error)
             return
-        for pipeline in self._pipelines[slot.model]:
-            self._swap(pipeline, model)
+        left = self._serve(slot, model, active)
+        if left:
+            await self._in_thread(_retire, left)
+
+    def _serve(self, slot: Slot, model: LoadedModel, active: LoadedModel | None) -> LoadedModel | None:
+        """Let `model` answer from now on, if it is still wanted; return the one whose memory can be given back."""
+        newer = self._wanted.get(slot.model)
+        if newer and (newer.version, newer.digest) != (slot.version, slot.digest):
+            return model if model is not active else None
+        if model is not active:
+            try:
+                self._swap_all(slot.model, model, active)
+            except ContractError as error:
+                self._reject(slot, error)
+                return model
+            log.info("%s %s serves", slot.model, model.contract.version)
         self._active[slot.model] = model
         self.waiting.discard(slot.model)
         self.missing.pop(slot.model, None)
         contract = model.contract
-        log.info("%s %s serves", contract.name, contract.version)
-        self._say(Slot(model=slot.model, version=contract.version, digest=contract.sha256,
-                       folder=str(contract.folder)), "active")  # fmt: skip
-        if active:
-            await run(thread, active.session.close)
+        told = Slot(model=slot.model, version=contract.version, digest=contract.sha256, folder=str(contract.folder))
+        self._say(told, "active")
+        return active if model is not active else None
 
-    def _read(self, slot: Slot) -> LoadedModel:
-        """Load and try a model, in the thread."""
-        folder = self._process.home / slot.folder if slot.folder else self._newest(slot.model)
-        model = load_model(folder, load_engine(self._process.settings.runtime.engine), slot.digest)
+    def _swap_all(self, name: str, model: LoadedModel, active: LoadedModel | None) -> None:
+        """Swap in every pipeline or in none."""
+        done: list[Pipeline] = []
+        try:
+            for pipeline in self._users[name]:
+                self._swap(pipeline, model)
+                done.append(pipeline)
+        except ContractError:
+            if active:
+                for pipeline in done:
+                    self._swap(pipeline, active)
+            raise
+
+    def _read(self, slot: Slot, active: LoadedModel | None) -> LoadedModel:
+        """Load and try a model, in the thread; returns the active one if it is what the folder holds."""
+        try:
+            folder = self._process.home / slot.folder if slot.folder else self._folder(slot)
+            if active and _is(active, slot) and Contract.load(folder) == active.contract:
+                return active
+            engine = load_engine(self._process.settings.runtime.engine)
+            return self._fitting(slot, load_model(folder, engine, slot.digest))
+        except ContractError:
+            give_back()
+            raise
+        except Exception as error:  # whatever a file makes a library raise: the line goes on with what it has
+            log.exception("%s %s is not loaded", slot.model, slot.version)
+            raise ContractError([f"{slot.model} {slot.version}: can't be loaded: {error!r}"]) from error
+
+    def _fitting(self, slot: Slot, model: LoadedModel) -> LoadedModel:
         contract = model.contract
-        problems = [problem for pipeline in self._pipelines[slot.model] for problem in pipeline.problems_of(model)]
+        problems = [problem for pipeline in self._users[slot.model] for problem in pipeline.problems_of(model)]
         if contract.name != slot.model or slot.version not in ("", contract.version):
-            problems.append(f"{folder}: holds {contract.name} {contract.version}, asked for is {slot.version}")
+            asked = f"{slot.model} {slot.version}"
+            problems.append(f"{contract.folder}: holds {contract.name} {contract.version}, asked for is {asked}")
         if problems:
             model.session.close()
             raise ContractError(problems)
         return model
 
-    def _newest(self, model: str) -> Path:
-        return self._models / model / newest_version(self._models / model)
+    def _folder(self, slot: Slot) -> Path:
+        return self._models / slot.model / (slot.version or newest_version(self._models / slot.model))
 
     def _reject(self, slot: Slot, error: ContractError) -> None:
         log.warning("%s %s is not loaded: %s", slot.model, slot.version, error)
@@ -127,19 +204,23 @@ class Slots:
         self._say(slot, "rejected", str(error)[:_REASON_LENGTH])
 
     def _say(self, slot: Slot, phase: str, reason: str = "") -> None:
-        publisher = self._states.get(slot.model)
-        if publisher is None:
-            publisher = self._states[slot.model] = self._process.publisher(SLOT_STATE, Slot, model=slot.model)
-        publisher.send(
+        active = self._active.get(slot.model)
+        self._voice.say(
             Slot(
-                model=slot.model,
-                version=slot.version,
-                digest=slot.digest,
-                folder=slot.folder,
-                phase=phase,
-                reason=reason,
+                model=slot.model, version=slot.version, digest=slot.digest, folder=slot.folder, phase=phase,
+                reason=reason, process=self._process.identity, serving=active.contract.version if active else "",
             )
-        )
+        )  # fmt: skip
+
+
+def _is(model: LoadedModel, slot: Slot) -> bool:
+    return slot.version == model.contract.version and slot.digest in ("", model.contract.sha256)
+
+
+def _retire(model: LoadedModel) -> None:
+    """Give a model's memory back, in the thread: freeing it takes as long as the model is large."""
+    model.session.close()
+    give_back()
 
 
 def _step_back() -> None:

@@ -214,11 +214,10 @@ class Space:
         }  # fmt: skip
         self._put_all(f"Pipelines/{insight.pipeline}", values, moment(insight.time_ns))
 
-    def slot(self, slot: Slot, pipelines: list[str], time_ns: int) -> None:
-        """Take what a runtime has loaded, for each pipeline of that model."""
-        for pipeline in pipelines:
-            values: dict[str, Value] = {"SlotPhase": slot.phase, "SlotReason": slot.reason}
-            self._put_all(f"Pipelines/{pipeline}", values, moment(time_ns))
+    def slot(self, slot: Slot, pipeline: str, time_ns: int) -> None:
+        """Take what the runtime of a pipeline has loaded for it."""
+        values: dict[str, Value] = {"SlotPhase": slot.phase, "SlotReason": slot.reason}
+        self._put_all(f"Pipelines/{pipeline}", values, moment(time_ns))
 
     def status(self, status: Status) -> None:
         """Take a process's state."""

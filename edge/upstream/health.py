@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+from edge.inference.slot_states import worst
 from edge.settings import Settings
 from schemas.fleet import Alert, Health, ModelHealth, Models, PipelineHealth, ProcessHealth
 from schemas.messages import ConfigState, Event, Insight, Phase, Severity, Slot, State, Status
@@ -61,7 +62,7 @@ class _Seen:
 
     statuses: dict[str, tuple[Status, float]] = field(default_factory=dict[str, tuple[Status, float]])
     insights: dict[str, tuple[Insight, float]] = field(default_factory=dict[str, tuple[Insight, float]])
-    slots: dict[str, Slot] = field(default_factory=dict[str, Slot])
+    slots: dict[str, dict[str, Slot]] = field(default_factory=dict[str, dict[str, Slot]])  # by model and runtime
     alarms: dict[str, Event] = field(default_factory=dict[str, Event])
     config: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -86,8 +87,8 @@ class DeviceView:
         self._seen.insights[insight.pipeline] = (insight, now_s)
 
     def slot(self, slot: Slot) -> None:
-        """Take a model slot's state."""
-        self._seen.slots[slot.model] = slot
+        """Take what became of a model in one runtime."""
+        self._seen.slots.setdefault(slot.model, {})[slot.process] = slot
 
     def config(self, state: ConfigState) -> None:
         """Take a section's version."""
@@ -107,8 +108,8 @@ class DeviceView:
         )  # fmt: skip
 
     def models(self, time_ns: int) -> Models:
-        """Return the models and configuration versions."""
-        slots = sorted(self._seen.slots.values(), key=lambda slot: slot.model)[:64]
+        """Return configuration versions, and each model as in the runtime that is furthest from serving it."""
+        slots = [worst(states.values()) for _, states in sorted(self._seen.slots.items())][:64]
         return Models(
             time_ns=time_ns, config=dict(sorted(self._seen.config.items())[:32]),
             models=[

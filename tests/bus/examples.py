@@ -136,7 +136,16 @@ EXAMPLES: tuple[m.Message, ...] = (
     ),
     m.Write(request_id="r-1", tag="FIC_101.SP", value=12.5),
     m.Reply(request_id="r-1", ok=False, value=12.0, reason="out of range"),
-    m.Slot(model="surface", version="1.2.0", digest=DIGEST, folder="/models/surface/1.2.0", phase="active"),
+    m.Slot(
+        model="surface",
+        version="1.2.0",
+        digest=DIGEST,
+        folder="/models/surface/1.2.0",
+        phase="rejected",
+        reason="output probabilities: 0.4 away from its golden vector, 0.001 is allowed",
+        process="runtime-safety",
+        serving="1.1.0",
+    ),
     m.ConfigSet(request_id="r-2", base_version=3, values={"deadline_ms": 40, "lanes": ["safety"]}),
     m.ConfigState(
         section="pipelines",

@@ -1,0 +1,201 @@
+"""A runtime whose models change while frames come: each frame has one answer, and what is wrong never serves."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schemas.messages import Verdict
+from tests.device import Device
+from tests.edge.slot_line import LINE, USERS, SlotLine, SlowDisk, slot_line
+from tests.edge.small_models import seal, write_classifier
+
+
+@pytest.fixture
+def device(tmp_path):
+    made = Device(tmp_path, USERS)
+    made.add("device.toml", LINE)
+    with made.running():
+        yield made
+
+
+async def serving(line: SlotLine, version: str = "1", **how) -> Path:
+    folder = write_classifier(line.models, version=version, **how)
+    line.desire(folder)
+    assert (await line.said("active", version)).serving == version
+    return folder
+
+
+def _cut_short(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes()[:200])
+
+
+def _bit_flipped(folder: Path) -> None:
+    content = bytearray((folder / "model.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "model.onnx").write_bytes(content)
+
+
+def _no_model_at_all(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes(b"<html>404</html>")
+    seal(folder)
+
+
+def _other_answers(folder: Path) -> None:
+    other = write_classifier(folder.parent.parent.parent / "elsewhere", inverted=True)
+    (folder / "model.onnx").write_bytes((other / "model.onnx").read_bytes())
+    seal(folder)
+
+
+def _other_labels(folder: Path) -> None:
+    text = (folder / "model.toml").read_text()
+    (folder / "model.toml").write_text(text.replace('["ok", "bad"]', '["fine", "faulty"]'))
+
+
+def _no_golden(folder: Path) -> None:
+    (folder / "golden.npz").unlink()
+
+
+def _no_contract(folder: Path) -> None:
+    (folder / "model.toml").write_text("this is = not TOML =")
+
+
+HARMS = {
+    "cut short": (_cut_short, "corrupt or of another version"),
+    "a bit flipped": (_bit_flipped, "corrupt or of another version"),
+    "no model at all": (_no_model_at_all, "ONNX Runtime can't load it"),
+    "other answers": (_other_answers, "away from its golden vector"),
+    "other labels": (_other_labels, "bad"),
+    "no golden vectors": (_no_golden, "golden.npz"),
+    "no contract": (_no_contract, "can't be read as TOML"),
+}
+
+
+async def test_what_is_wrong_with_a_model_is_said_and_the_one_before_it_goes_on(device):
+    async with slot_line(device) as line:
+        await serving(line)
+        for number, (harm, reason) in enumerate(HARMS.values(), 2):
+            folder = write_classifier(line.models, version=str(number))
+            harm(folder)
+            line.shoot(255)
+            line.desire(folder)
+            line.shoot(255)
+            refused = await line.said("rejected", str(number))
+            assert reason in refused.reason
+            assert refused.serving == "1"
+            line.shoot(255)
+            assert (await line.result(line.seq)).version == "1"
+        results = await line.answered()
+        assert {(result.version, result.outcome, result.verdict) for result in results} == {("1", "result", "nok")}
+
+
+async def test_a_model_of_another_digest_or_name_than_was_asked_for_does_not_serve(device):
+    async with slot_line(device) as line:
+        await serving(line)
+        folder = write_classifier(line.models, version="2")
+        line.desire(folder, digest="0" * 64)
+        assert "fetch the model again" in (await line.said("rejected", "2")).reason
+        line.desire(folder, version="3")
+        assert "holds caps 2, asked for is caps 3" in (await line.said("rejected", "3")).reason
+        line.desire(line.models / "caps" / "4")
+        assert "model.toml: not found" in (await line.said("rejected", "4")).reason
+        line.shoot()
+        assert {result.version for result in await line.answered()} == {"1"}
+
+
+async def test_a_version_that_served_before_serves_again(device):
+    async with slot_line(device) as line:
+        first = await serving(line)
+        line.shoot(0)
+        await line.result(1)
+        await serving(line, "2", inverted=True)
+        line.shoot(0)
+        await line.result(2)
+        line.desire(first)
+        await line.said("active", "1")
+        line.shoot(0)
+        results = await line.answered()
+        assert [(result.version, result.verdict) for result in results] == [
+            ("1", Verdict.OK), ("2", Verdict.NOK), ("1", Verdict.OK),
+        ]  # fmt: skip
+
+
+async def test_the_old_model_answers_while_the_new_one_loads(device):
+    async with slot_line(device) as line:
+        await serving(line)
+        folder = write_classifier(line.models, version="2", inverted=True)
+        disk = SlowDisk(folder)
+        line.desire(folder)
+        await disk.reached()
+        assert (await line.said("loading", "2")).serving == "1"
+        for _ in range(50):
+            assert (await line.result(line.shoot())).version == "1"
+        await disk.deliver_all()
+        await line.said("active", "2")
+        assert (await line.result(line.shoot())).version == "2"
+        await line.answered()
+
+
+async def test_what_is_desired_last_wins_and_what_was_overtaken_never_serves(device):
+    async with slot_line(device) as line:
+        await serving(line)
+        slow = write_classifier(line.models, version="2", inverted=True)
+        disk = SlowDisk(slow)
+        line.desire(slow)
+        await disk.reached()
+        for version in ("3", "4"):
+            line.desire(write_classifier(line.models, version=version))
+        line.shoot()
+        await line.result(line.seq)
+        await disk.deliver_all()
+        await line.said("active", "4")
+        line.shoot()
+        assert [result.version for result in await line.answered()] == ["1", "4"]
+        assert not [slot for slot in line.slots.all if slot.version in ("2", "3") and slot.phase == "active"]
+
+
+async def test_a_folder_that_disappears_while_it_is_read_is_refused(device):
+    async with slot_line(device) as line:
+        await serving(line)
+        folder = write_classifier(line.models, version="2")
+        disk = SlowDisk(folder)
+        line.desire(folder)
+        await disk.reached()
+        disk.remove()
+        refused = await line.said("rejected", "2")
+        assert "golden.npz: can't be read" in refused.reason
+        line.shoot()
+        assert [result.version for result in await line.answered()] == ["1"]
+
+
+async def test_a_model_of_another_shape_answers_what_waited_for_the_old_one(device):
+    async with slot_line(device) as line:
+        await serving(line)
+        folder = write_classifier(line.models, version="2", shape=(4, 4, 3))
+        line.shoot(0)
+        line.desire(folder)
+        rng = np.random.default_rng(7)
+        while not [slot for slot in line.slots.all if (slot.phase, slot.version) == ("active", "2")]:
+            for _ in range(int(rng.integers(1, 40))):
+                line.shoot(0, (8, 8, 3) if rng.random() < 0.5 else (4, 4, 3))
+            await line.result(line.seq)
+        line.shoot(0, (4, 4, 3))
+        results = await line.answered()
+        versions = [result.version for result in results if result.outcome == "result"]
+        assert set(versions) == {"1", "2"}
+        assert versions == sorted(versions)
+        for result in results:
+            assert result.outcome == "result" or result.reason.startswith(("bad_input", "overload"))
+
+
+async def test_two_lanes_that_share_a_model_say_each_what_became_of_it(tmp_path):
+    device = Device(tmp_path, USERS)
+    strict = LINE.partition("[pipelines")[2].replace("inspect]", "sort]").replace('"safety"', '"bulk"')
+    device.add("device.toml", LINE + "[pipelines" + strict.replace('["bad"]', '["scratched"]'))
+    with device.running():
+        async with slot_line(device, "safety", "bulk") as line:
+            line.desire(write_classifier(line.models))
+            assert (await line.said("active", "1")).serving == "1"
+            refused = await line.slots.until(lambda slot: slot.process == "runtime-bulk" and slot.phase == "rejected")
+            assert "scratched" in refused.reason
+            assert refused.serving == ""
