@@ -1,4 +1,6 @@
-"""historian: the local time-series store, and its copy in InfluxDB. In: raw, inference, output, insight, event.
+"""historian: the local time-series store, and its copy in InfluxDB; the ring of evidence, which has none.
+
+In: raw, inference, output, insight, event, evidence.
 
 Results, outputs, insights and events are acknowledged to the broker only when they are on disk; the broker keeps them
 while this process is away (a persistent session). Readings are QoS 0: what is missed while away is missed.
@@ -16,12 +18,14 @@ from typing import NamedTuple
 from bus import Delivery
 from edge.flow import Flow
 from edge.history.forward import Forwarder
+from edge.history.keeper import EvidenceKeeper
 from edge.history.points import Point, PointMaker
 from edge.history.retention import Retention
 from edge.history.store import FILE, Store
 from edge.process import Process
+from schemas.evidence import Evidence
 from schemas.messages import Event, Insight, Output, Phase, Reading, Result, Severity, State
-from schemas.topics import EVENT, INSIGHT, OUTPUT, READING, RESULT
+from schemas.topics import EVENT, EVIDENCE, INSIGHT, OUTPUT, READING, RESULT
 
 QUEUE_LIMIT = 20_000  # points in memory; past it readings are dropped and counted, QoS 1 waits at the broker
 SESSION_S = 86_400
@@ -103,15 +107,19 @@ class Historian:
                 forwarder.wake()
 
 
-async def _watch(process: Process, historian: Historian, forwarder: Forwarder | None) -> None:
+async def _watch(process: Process, historian: Historian, keeper: EvidenceKeeper, forwarder: Forwarder | None) -> None:
     """Say whether data flows, and how far the archive is behind."""
     lagging = False
     flow = Flow(lambda: historian.stored)
     while True:
         state, reason = await flow.look()
         process.counters.update(
-            stored=historian.stored, repeats=historian.repeats, readings_dropped=historian.readings_dropped
-        )
+            stored=historian.stored, repeats=historian.repeats, readings_dropped=historian.readings_dropped,
+            evidence_kept=keeper.kept, evidence_dropped=keeper.dropped, evidence_failed=keeper.failed,
+            evidence_mb=round(keeper.used_bytes / 1e6, 1),
+        )  # fmt: skip
+        if keeper.trouble:
+            state, reason = State.DEGRADED, keeper.trouble
         if forwarder is not None:
             process.counters.update(archived=forwarder.state.written, archive_refused=forwarder.state.refused)
             since = forwarder.state.failing_since
@@ -128,7 +136,7 @@ async def _watch(process: Process, historian: Historian, forwarder: Forwarder | 
 async def main(process: Process) -> None:
     """Run until cancelled."""
     settings = process.settings.historian
-    with ThreadPoolExecutor(1, thread_name_prefix="store") as thread:
+    with ThreadPoolExecutor(1, "store") as thread, ThreadPoolExecutor(1, "evidence") as sealing:
         store = Store(process.home / "state" / FILE)
         forwarder: Forwarder | None = None
         if settings.influx is not None:
@@ -137,16 +145,22 @@ async def main(process: Process) -> None:
             forwarder = Forwarder(store, open_archive(settings.influx, process.home))
             forwarder.start()
         historian = Historian(process, store, thread)
+        keeper = EvidenceKeeper(process.home, settings, sealing)
         try:
-            async with process.connection("store", session_expiry_s=SESSION_S) as lasting:
+            async with (
+                process.connection("store", session_expiry_s=SESSION_S) as lasting,
+                process.connection("evidence") as bulk,
+            ):
                 await process.read(READING, Reading, historian.reading)
                 await process.read(RESULT, Result, historian.result, bus=lasting, manual_ack=True)
                 await process.read(OUTPUT, Output, historian.output, bus=lasting, manual_ack=True)
                 await process.read(INSIGHT, Insight, historian.insight, bus=lasting, manual_ack=True)
                 await process.read(EVENT, Event, historian.event, bus=lasting, manual_ack=True)
+                await process.read(EVIDENCE, Evidence, keeper.take, bus=bulk)
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(historian.flush(forwarder))
-                    tasks.create_task(_watch(process, historian, forwarder))
+                    tasks.create_task(keeper.flush())
+                    tasks.create_task(_watch(process, historian, keeper, forwarder))
                     tasks.create_task(Retention(process, store, thread).keep())
         finally:
             if forwarder is not None:

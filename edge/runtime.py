@@ -1,8 +1,11 @@
-"""runtime: one lane's pipelines. In: raw, frame, slot desired. Out: decision, inference, insight, event, slot state.
+"""runtime: one lane's pipelines.
 
-Frames come on a connection of their own. A model runs on the loop itself: a thread brings no throughput and its
-wake-ups cost more than a small model's run (46-78 ms under load). What is queued when a run begins is its
-batch; nothing waits for more unless its settings say so. A decision leaves before the result that explains it.
+In: raw, frame, slot desired. Out: decision, inference, evidence, insight, event, slot state.
+
+Frames come, and evidence leaves, on a connection of their own. A model runs on the loop itself: a thread brings no
+throughput and its wake-ups cost more than a small model's run (46-78 ms under load). What is queued when a run begins
+is its batch; nothing waits for more unless its settings say so. A decision leaves before the result that explains it,
+and both before the evidence.
 
 `python -m edge.runtime --models-dir DIR` runs models without a device folder; see `edge.line.standalone`.
 """
@@ -18,6 +21,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from bus import Bus, Delivery
 from bus.typed import Reader
 from edge.config.pipeline import FrameInput, WindowInput
+from edge.host.machine import fingerprint
 from edge.inference.insights import WINDOW_S
 from edge.inference.lane import Lane
 from edge.inference.slots import Slots
@@ -40,11 +44,11 @@ STATE_S: Final = 0.5
 class Runtime:
     """All stations of a lane."""
 
-    def __init__(self, process: Process) -> None:
-        """Make the stations; nothing is received yet."""
-        self._process = process
-        lane = Lane()
-        self.stations = [Station(process, name, lane) for name in process.settings.lanes.get(process.instance, [])]
+    def __init__(self, process: Process, bulk: Bus) -> None:
+        """Make the stations; nothing is received yet. Frames come and evidence leaves over `bulk`."""
+        self._process, self._bulk = process, bulk
+        lane, machine, names = Lane(), fingerprint(), process.settings.lanes.get(process.instance, [])
+        self.stations = [Station(process, name, lane, bulk, machine) for name in names]
         self._of = {station.pipeline.name: station for station in self.stations}
         self.slots = Slots(process, [station.pipeline for station in self.stations], self._swap)
         self._frames: dict[str, Reader[Frame]] = {}
@@ -54,7 +58,7 @@ class Runtime:
     def _swap(self, pipeline: Pipeline, model: LoadedModel) -> None:
         self._of[pipeline.name].publish(pipeline.use(model))
 
-    async def attach(self, frames: Bus) -> None:
+    async def attach(self) -> None:
         """Subscribe to the inputs, each once: frames on their own connection."""
         streams: dict[str, list[Callable[[Frame, Delivery], None]]] = {}
         sources: dict[str, list[Callable[[Reading, Delivery], None]]] = {}
@@ -65,7 +69,7 @@ class Runtime:
             for source in station.pipeline.sources:
                 sources.setdefault(source, []).append(station.reading)
         for stream, takers in streams.items():
-            self._frames[stream] = await self._process.read(FRAME, Frame, _fan(takers), bus=frames, stream=stream)
+            self._frames[stream] = await self._process.read(FRAME, Frame, _fan(takers), bus=self._bulk, stream=stream)
         for source, users in sources.items():
             self._readings[source] = await self._process.read(READING, Reading, _fan(users), source=source)
 
@@ -110,7 +114,7 @@ class Runtime:
     def _counters(self) -> dict[str, float]:
         totals: dict[str, float] = {}
         for station in self.stations:
-            for name, count in station.counters.items():
+            for name, count in station.counts().items():
                 totals[name] = totals.get(name, 0) + count
         return totals
 
@@ -141,9 +145,9 @@ def _fan(takers: list[Callable[[M, Delivery], None]]) -> Callable[[M, Delivery],
 
 async def main(process: Process) -> None:
     """Run until cancelled."""
-    async with process.connection("frames") as frames:
-        runtime = Runtime(process)
-        await runtime.attach(frames)
+    async with process.connection("frames") as bulk:
+        runtime = Runtime(process, bulk)
+        await runtime.attach()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(runtime.slots.run(), name="slots")

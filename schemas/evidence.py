@@ -34,10 +34,11 @@ class ModelUsed(msgspec.Struct, frozen=True, kw_only=True):
 class Evidence(Message, frozen=True, kw_only=True):
     """Everything that one result came from: what went in, what ran it, what came out.
 
-    `kept_for`: why it was kept. `inputs` are the tensors as the graph got them, `outputs` what the judged model made of
-    them. It was row `row` of a batch of `batch`: the bits of a row depend on the batch's size. `settings` is the
-    pipeline's table as JSON. `before` is the verdict of the input before it: an anomaly lasts until its score is clear.
-    `machine` names the processor and what it can: another one may round otherwise.
+    `kept_for`: why it was kept. `inputs` are the tensors as the graph got them, `outputs` what each step made of them,
+    as `step.output`. It was row `row` of a batch of `batch`: the bits of a row depend on the batch's size. `models`:
+    the one that judged is the last. `settings` is the pipeline's table as JSON. `before` is the verdict of the input
+    before it: an anomaly lasts until its score is clear. `machine` names the processor and what it can: another one may
+    round otherwise.
     """
 
     schema: str = "evidence/1"
@@ -55,7 +56,7 @@ class Evidence(Message, frozen=True, kw_only=True):
     reason: str
     inputs: list[Tensor]
     outputs: list[Tensor]
-    models: list[ModelUsed]
+    models: Annotated[list[ModelUsed], Meta(min_length=1)]
     recipe: str
     settings: str
     engine: str

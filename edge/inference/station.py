@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from edge.inference.evidence_voice import EvidenceVoice
 from edge.inference.gauges import PipelineGauges
 from edge.inference.insights import Alarm, AlarmWatch, Tally
 from edge.inference.pipeline import Pipeline
@@ -12,7 +13,7 @@ from schemas.messages import Decision, Frame, Insight, Outcome, Phase, Reading, 
 from schemas.topics import DECISION, INSIGHT, RESULT
 
 if TYPE_CHECKING:
-    from bus import Delivery
+    from bus import Bus, Delivery
     from edge.inference.lane import Lane
     from edge.inference.work import Answer
     from edge.process import Process
@@ -24,8 +25,8 @@ _LEASE_PARTS: Final = 4
 class Station:
     """One pipeline of a lane. `actuates`: its decisions go to a PLC."""
 
-    def __init__(self, process: Process, name: str, lane: Lane) -> None:
-        """Make its publishers, and let it compete in its lane."""
+    def __init__(self, process: Process, name: str, lane: Lane, bulk: Bus, machine: str) -> None:
+        """Make its publishers, and let it compete in its lane. Evidence goes over `bulk`, and names `machine`."""
         settings = process.settings.pipelines[name]
         outputs = process.settings.outputs.get(name)
         self.pipeline = Pipeline(name, settings, process.boot)
@@ -38,6 +39,7 @@ class Station:
         self._decisions = process.publisher(DECISION, Decision, pipeline=name)
         self._results = process.publisher(RESULT, Result, pipeline=name)
         self._insights = process.publisher(INSIGHT, Insight, pipeline=name)
+        self._evidence = EvidenceVoice(process, name, bulk, machine)
         self._tally, self._alarms = Tally(), AlarmWatch()
         self._gaps = 0
         self._sick = False
@@ -65,6 +67,7 @@ class Station:
         now_ns = time.monotonic_ns()
         for answer in answers:
             self._results.send(answer.result)
+            self._evidence.see(answer)
             self._tally.add(answer.result)
             self._count(answer.result)
             if self.pipeline.settings.event:
@@ -72,6 +75,11 @@ class Station:
         if answers:
             self.decided_ns = now_ns
             self.gauges.answered(answers, now_ns)
+
+    def counts(self) -> dict[str, int]:
+        """Return what it did since its start."""
+        kept = self._evidence
+        return self.counters | {"evidence_sent": kept.sent, "evidence_dropped": kept.dropped}
 
     def _count(self, result: Result) -> None:
         name = "results"
