@@ -11,7 +11,8 @@ from pathlib import Path
 
 from edge.config.problems import Problem, nearest
 from edge.config.toml_lines import KeyPath
-from edge.config.tree import Tree, subtree, tables
+from edge.config.tree import Tree, is_list, is_tree, subtree, tables
+from edge.inference.steps import op_names
 
 
 def cross_problems(tree: Tree, home: Path) -> list[Problem]:
@@ -37,7 +38,22 @@ def _pipelines(tree: Tree) -> Iterator[Problem]:
                 yield _nowhere(
                     (*path, "group"), f"poll group of {source}", group, groups, ("sources", source, "groups")
                 )
+        for key in ("join", "recipe"):
+            beside = subtree(pipeline, key).get("source")
+            if isinstance(beside, str) and beside not in sources:
+                path = ("pipelines", name, key, "source")
+                yield _nowhere(path, "source", beside, sources, ("sources", beside))
         yield from _hysteresis(name, subtree(pipeline, "decision"))
+        yield from _ops(name, pipeline)
+
+
+def _ops(pipeline: str, table: Tree) -> Iterator[Problem]:
+    """An op is a file of edge/inference/steps/."""
+    steps = table.get("steps")
+    for position, step in enumerate(steps if is_list(steps) else []):
+        op = step.get("op") if is_tree(step) else None
+        if isinstance(op, str) and op and op not in op_names():
+            yield _nowhere(("pipelines", pipeline, "steps", position, "op"), "op", op, op_names(), None)
 
 
 def _hysteresis(pipeline: str, rule: Tree) -> Iterator[Problem]:

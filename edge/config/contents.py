@@ -20,6 +20,7 @@ from edge.config.tree import Tree, is_list, is_tree, subtree, tables
 from edge.connectors import Driver, driver_names, load_driver
 from edge.inference.contract import CONTRACT_FILE, newest_version
 from edge.inference.slot_store import PINNED_FILE
+from edge.inference.steps import op_names, read_options
 from edge.plc.outputs import output_problems
 from edge.plc.tag_rows import read_rows
 from edge.plc.tags import KEYS, Tag, load_tags
@@ -42,7 +43,8 @@ class TagList:
 def content_problems(tree: Tree, home: Path) -> tuple[list[Problem], list[str]]:
     """Return what doesn't fit the files behind the settings: at a key of the settings, and in those files."""
     lists = {name: one for name, source in tables(tree, "sources").items() if (one := _tag_list(source, home))}
-    found = [*_window_tags(tree, lists), *_output_tags(tree, lists), *_labels(tree, home), *_options(tree)]
+    found = [*_input_tags(tree, lists), *_output_tags(tree, lists), *_labels(tree, home), *_options(tree)]
+    found += _op_options(tree)
     return found, [problem for known in lists.values() for problem in known.problems]
 
 
@@ -113,26 +115,51 @@ def _options(tree: Tree) -> Iterator[Problem]:
             yield from (Problem(path, f"{dotted(path)}: {problem}") for problem in error.problems)
 
 
+def _op_options(tree: Tree) -> Iterator[Problem]:
+    """What an op says of its options."""
+    for name, pipeline in tables(tree, "pipelines").items():
+        steps = pipeline.get("steps")
+        for position, step in enumerate(steps if is_list(steps) else []):
+            op = step.get("op") if is_tree(step) else None
+            if not is_tree(step) or not isinstance(op, str) or op not in op_names():
+                continue
+            path: KeyPath = ("pipelines", name, "steps", position, "options")
+            try:
+                read_options(op, subtree(step, "options"))
+            except ContractError as error:
+                yield from (Problem(path, f"{dotted(path)}: {problem}") for problem in error.problems)
+
+
 # --- references to tags ---------------------------------------------------------------------------------------------
 
 
-def _window_tags(tree: Tree, lists: Mapping[str, TagList]) -> Iterator[Problem]:
+def _input_tags(tree: Tree, lists: Mapping[str, TagList]) -> Iterator[Problem]:
+    """The tags of windows, of what is joined to frames, and of recipes."""
     for name, pipeline in tables(tree, "pipelines").items():
-        fed = subtree(pipeline, "input")
-        known, wanted, group = lists.get(str(fed.get("source"))), fed.get("tags"), fed.get("group")
-        if known is None or not is_list(wanted):
-            continue
-        for position, tag in enumerate(wanted):
-            path: KeyPath = ("pipelines", name, "input", "tags", position)
-            if not isinstance(tag, str):
+        for key in ("input", "join", "recipe"):
+            table = subtree(pipeline, key)
+            known, group = lists.get(str(table.get("source"))), table.get("group")
+            if known is None:
                 continue
-            if tag not in known.groups:
-                yield _no_tag(path, tag, known)
-            elif isinstance(group, str) and known.groups[tag] != group:
-                text = (
-                    f"tag {tag!r} is polled in group {known.groups[tag]!r}, not in {group!r}; a window takes one group"
-                )
-                yield Problem(path, f"{dotted(path)}: {text}")
+            for place, tag in _named_tags(table):
+                path: KeyPath = ("pipelines", name, key, *place)
+                if tag not in known.groups:
+                    yield _no_tag(path, tag, known)
+                elif isinstance(group, str) and known.groups[tag] != group:
+                    polled = known.groups[tag]
+                    text = f"tag {tag!r} is polled in group {polled!r}, not in {group!r}; a window takes one group"
+                    yield Problem(path, f"{dotted(path)}: {text}")
+
+
+def _named_tags(table: Tree) -> Iterator[tuple[KeyPath, str]]:
+    """Each tag of a table with its place: `tag`, or in a list `tags` of names and of tables."""
+    single, several = table.get("tag"), table.get("tags")
+    if isinstance(single, str):
+        yield ("tag",), single
+    for position, entry in enumerate(several if is_list(several) else []):
+        tag = entry.get("tag") if is_tree(entry) else entry
+        if isinstance(tag, str):
+            yield ("tags", position, "tag") if is_tree(entry) else ("tags", position), tag
 
 
 def _output_tags(tree: Tree, lists: Mapping[str, TagList]) -> Iterator[Problem]:
@@ -171,7 +198,7 @@ def _labels(tree: Tree, home: Path) -> Iterator[Problem]:
     """A label to reject must be one that the model can give, or nothing would ever be rejected."""
     models = home / str(subtree(tree, "runtime").get("folder") or "models")
     for name, pipeline in tables(tree, "pipelines").items():
-        reject, model = subtree(pipeline, "decision").get("reject"), pipeline.get("model")
+        reject, model = subtree(pipeline, "decision").get("reject"), _judge(pipeline)
         if not is_list(reject) or not isinstance(model, str) or not (models / model).is_dir():
             continue
         version, labels = _labels_of(models / model, home)
@@ -183,6 +210,13 @@ def _labels(tree: Tree, home: Path) -> Iterator[Problem]:
                 near = nearest(label, labels)
                 remedy = f"did you mean {near}?" if near else f"it has {', '.join(labels) or 'none'}"
                 yield Problem(path, f"{dotted(path)}: model {model} {version} has no label {label!r}; {remedy}")
+
+
+def _judge(pipeline: Tree) -> object:
+    """The model whose labels count: the pipeline's, or its last step's."""
+    steps = pipeline.get("steps")
+    last = steps[-1] if is_list(steps) and steps else pipeline
+    return last.get("model") if is_tree(last) else None
 
 
 def _labels_of(model: Path, home: Path) -> tuple[str, list[str] | None]:

@@ -61,7 +61,7 @@ class Intake:
         variant, problem = self._recipe.at(trigger_ns) if self._recipe else ("", "")
         graph = self._graphs.get(variant)
         problem = self._clock_problem(frame.boot, frame.trigger_ns, received_ns) or problem or _unfit(frame, graph)
-        quality, reason, inputs = frame.quality, frame.reason, None
+        quality, reason, inputs = frame.quality, _told(frame), None
         if graph is not None and not problem:
             spec = graph.root[INPUT]
             picture = np.frombuffer(bytes(frame.data), spec.dtype).reshape(1, *spec.shape)
@@ -77,12 +77,12 @@ class Intake:
     ) -> tuple[Mapping[str, NDArray[Any]] | None, Quality, str, str]:
         """Put the joined tags beside a picture; inputs, quality, its reason, and the problem if there is one."""
         if self._join is None:
-            return {INPUT: picture}, frame.quality, frame.reason, ""
+            return {INPUT: picture}, frame.quality, _told(frame), ""
         joined = self._join.at(trigger_ns, graph.tags)
         if joined.tensor is None:
             return None, Quality.BAD, joined.reason, f"{BAD_QUALITY}: {joined.reason}"
         good = frame.quality is Quality.GOOD
-        quality, reason = (joined.quality, joined.reason) if good else (frame.quality, frame.reason)
+        quality, reason = (joined.quality, joined.reason) if good else (frame.quality, _told(frame))
         return {INPUT: picture, TAGS: joined.tensor}, quality, reason, ""
 
     def reading(self, reading: Reading, received_ns: int) -> Taken | None:
@@ -153,9 +153,15 @@ class Intake:
         return f"{BAD_INPUT}: its trigger lies in the future" if trigger_ns > received_ns else ""
 
 
+def _told(frame: Frame) -> str:
+    if frame.reason or frame.quality is Quality.GOOD:
+        return frame.reason
+    return f"the camera calls it {frame.quality.value}"
+
+
 def _unfit(frame: Frame, graph: Graph | None) -> str:
     if frame.quality is Quality.BAD:
-        return f"{BAD_QUALITY}: {frame.reason or 'the camera calls it bad'}"
+        return f"{BAD_QUALITY}: {_told(frame)}"
     if graph is None:
         return NO_MODEL
     spec = graph.root[INPUT]

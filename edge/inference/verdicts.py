@@ -59,6 +59,10 @@ def rule_for(contract: Contract, settings: DecisionRule, before: Rule | None = N
                 ]
             )
         return ClassifierRule(output.name, output.labels, frozenset(settings.reject), settings.threshold)
+    if contract.kind != "anomaly":
+        raise ContractError(
+            [f"model {contract.name} {contract.version} is a {contract.kind}; a classifier or an anomaly model judges"]
+        )
     clear = settings.threshold if settings.clear is None else settings.clear
     alarmed = before.alarmed if isinstance(before, AnomalyRule) else False
     return AnomalyRule(output.name, settings.threshold, clear, alarmed)

@@ -145,6 +145,64 @@ labels = ["ok", "bad"]
     return _write(models, name, version, "classifier", model, {"image": image}, tensors)
 
 
+def detector(shape, cell: int = 8) -> bytes:
+    """A candidate for each cell of the picture, as bright as it is: boxes [N, K, 4] and scores [N, K]."""
+    high, wide, channels = shape
+    rows, columns = high // cell, wide // cell
+    corners = [(x * cell, y * cell, (x + 1) * cell, (y + 1) * cell) for y in range(rows) for x in range(columns)]
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("AveragePool", ["planes"], ["cells"], kernel_shape=[cell, cell], strides=[cell, cell]),
+        helper.make_node("ReduceMean", ["cells"], ["grey"], axes=[1], keepdims=0),
+        helper.make_node("Reshape", ["grey", "flat"], ["levels"]),
+        helper.make_node("Div", ["levels", "white"], ["scores"]),
+        helper.make_node("Unsqueeze", ["scores", "last"], ["column"]),
+        helper.make_node("Mul", ["column", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "corners"], ["boxes"]),
+    ]
+    return _model(
+        nodes,
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", *shape])],
+        [
+            helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["N", rows * columns, 4]),
+            helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", rows * columns]),
+        ],
+        {
+            "flat": np.array([-1, rows * columns], dtype=np.int64),
+            "last": np.array([2], dtype=np.int64),
+            "white": np.array([255.0], dtype=np.float32),
+            "zero": np.array([0.0], dtype=np.float32),
+            "corners": np.array([corners], dtype=np.float32),
+        },
+    )
+
+
+def write_detector(models: Path, name: str = "finder", version: str = "1", shape=(24, 40, 3)) -> Path:
+    """Write a detector's folder."""
+    image = np.linspace(0, 255, int(np.prod(shape))).astype(np.uint8).reshape(1, *shape)
+    count = (shape[0] // 8) * (shape[1] // 8)
+    channels = "".join(f'{{ name = "{c}", unit = "1", low = 0.0, high = 255.0 }}, ' for c in "rgb")
+    tensors = f"""
+[[inputs]]
+name = "image"
+dtype = "uint8"
+shape = ["N", {", ".join(map(str, shape))}]
+channels = [{channels}]
+
+[[outputs]]
+name = "boxes"
+dtype = "float32"
+shape = ["N", {count}, 4]
+
+[[outputs]]
+name = "scores"
+dtype = "float32"
+shape = ["N", {count}]
+"""
+    return _write(models, name, version, "detector", detector(shape), {"image": image}, tensors)
+
+
 def write_fused(models: Path, name: str = "fused", version: str = "1") -> Path:
     """Write the folder of a classifier with two inputs."""
     image = np.linspace(40, 250, int(np.prod(SHAPE)) * 2).astype(np.uint8).reshape(2, *SHAPE)
