@@ -147,7 +147,7 @@ labels = ["ok", "bad"]
 
 def detector(shape, cell: int = 8) -> bytes:
     """A candidate for each cell of the picture, as bright as it is: boxes [N, K, 4] and scores [N, K]."""
-    high, wide, channels = shape
+    high, wide = shape[:2]
     rows, columns = high // cell, wide // cell
     corners = [(x * cell, y * cell, (x + 1) * cell, (y + 1) * cell) for y in range(rows) for x in range(columns)]
     nodes = [

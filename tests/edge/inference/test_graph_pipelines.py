@@ -123,7 +123,7 @@ def test_it_serves_when_its_last_model_is_there(models):
     ],
 )
 def test_settings_that_are_no_graph_are_refused(steps, says):
-    with pytest.raises(ValueError, match=".") as refused:
+    with pytest.raises(ValueError, match=r".") as refused:
         PipelineSettings.model_validate({"steps": steps, "input": {"frames": "c"}, "deadline_ms": 1})
     assert says in str(refused.value)
 
@@ -203,7 +203,7 @@ def test_the_tags_of_a_frame_are_those_of_its_trigger_not_of_its_arrival(models)
             [reading(990, Line_Speed=Sample(value=5, quality=Quality.UNCERTAIN, reason="sub"), Motor_Temperature=1)],
             "uncertain", "Line.Speed uncertain (sub)", "result",
         ),
-        ([reading(990, Line_Speed=300, Motor_Temperature=1)], "uncertain", "Line.Speed is 300, the model knows", "result"),
+        ([reading(990, Line_Speed=300, Motor_Temperature=1)], "uncertain", "Line.Speed is 300, the", "result"),
         ([reading(990, Line_Speed="fast", Motor_Temperature=1)], "bad", "not a finite number", "dropped"),
     ],
 )  # fmt: skip

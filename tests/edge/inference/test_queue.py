@@ -1,6 +1,7 @@
 """What waits: order, bounds, timeouts, preferred sizes, and that nothing leaves without its reason."""
 
 from collections import Counter
+from itertools import chain, pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,7 +101,7 @@ def test_sampling_thins_out_evenly_under_overload_and_ends_with_it():
         if seq % 8 == 0:  # a runner that has time for one of eight
             taken += seqs(waiting.take(seq, warm(1))[1])
     assert why["sampled"] > 300
-    steps = [after - before for before, after in zip(taken, taken[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(taken)]
     assert max(steps) <= 64
     assert len(taken) == 50
     for seq in range(401, 480):  # time for all
@@ -141,7 +142,7 @@ def test_what_goes_in_comes_out_once(pushes, policy, action, size, delay_us):
         out.update(seqs(one for one, _ in waiting.push(item)))
         assert len(waiting) <= size
         if runs:
-            out.update(seqs(sum(waiting.take(now_us * US, ALL), [])))
+            out.update(seqs(chain(*waiting.take(now_us * US, ALL))))
     while waiting:
         ready_ns = waiting.ready_ns(now_us * US, ALL)
         assert ready_ns is not None
