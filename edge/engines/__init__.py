@@ -1,7 +1,9 @@
 """What runs a model: one file per engine, its name is the `engine` of the settings; loaded when first asked for.
 
-An engine is a module with `load(contract) -> Session`. It runs exactly the bytes whose digest it has checked, and
-refuses with a ContractError that says what is wrong. The conformance test is tests/edge/test_engines.py.
+An engine is a module with what `EngineFile` says. It runs exactly the bytes
+whose digest it has checked, and refuses with a ContractError that says what is wrong: it never falls back to another
+device.
+The conformance test is tests/edge/test_engines.py.
 """
 
 from __future__ import annotations
@@ -9,25 +11,23 @@ from __future__ import annotations
 import hashlib
 import importlib
 import math
-import os
 import pkgutil
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 import numpy as np
+from pydantic import ValidationError
 
+from edge.config.section import Section
 from schemas.errors import ContractError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from edge.inference.contract import Contract
-
-# From 1.29 on, ONNX Runtime reports its use to its maker over HTTPS and keeps a device id and a store of events in the
-# home folder, unless it is told not to before it is loaded (its Privacy.md). Only the uplink speaks to the outside.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +62,49 @@ class Session(Protocol):
         ...
 
 
+T = TypeVar("T", bound=Section)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a device wants an engine: the table `[runtime.options.NAME]`, and a folder for what it compiles, if any."""
+
+    name: str = ""
+    options: Mapping[str, object] = field(default_factory=dict[str, object])
+    cache: Path | None = None
+
+    def read(self, kind: type[T]) -> T:
+        """Return the options as the engine's own model of them.
+
+        Raises:
+            ContractError: every option that it does not know, or whose value it can't take.
+        """
+        try:
+            return kind.model_validate(dict(self.options), strict=True)
+        except ValidationError as error:
+            where = f"[runtime.options.{self.name}]"
+            known = f"there are {', '.join(kind.model_fields) or 'none'}"
+            raise ContractError(
+                [
+                    f"{where} {'.'.join(map(str, one['loc']))}: "
+                    + (f"not known; {known}" if one["type"] == "extra_forbidden" else one["msg"])
+                    for one in error.errors()
+                ]
+            ) from None
+
+
+PLAIN: Final = Setup()
+
+
 class Engine(Protocol):
-    """A file of this folder."""
+    """What loads models: an engine with its setup."""
 
     def version(self) -> str:
         """Return what computes, with its version: two answers are only equal to the bit where it is the same."""
         ...
 
     def load(self, contract: Contract) -> Session:
-        """Load a model whose contract was read; blocks for tens of milliseconds.
+        """Load a model whose contract was read; blocks for tens of milliseconds (tensorrt: for minutes, once).
 
         Raises:
             ContractError: the file is missing, corrupt, or not what its contract says.
@@ -78,13 +112,57 @@ class Engine(Protocol):
         ...
 
 
+class EngineFile(Protocol):
+    """A file of this folder. `Options`: its table in the settings."""
+
+    Options: type[Section]
+
+    def missing(self) -> str:
+        """Return what this machine lacks to run it and what to do, "" if nothing; loading says the same."""
+        ...
+
+    def version(self) -> str:
+        """Return what computes, with its version; see `Engine`."""
+        ...
+
+    def load(self, contract: Contract, setup: Setup = PLAIN) -> Session:
+        """Load a model; see `Engine`."""
+        ...
+
+
+@dataclass(frozen=True)
+class _SetEngine:
+    """An engine's file with what the device's settings say of it."""
+
+    file: EngineFile
+    setup: Setup
+
+    def version(self) -> str:
+        return self.file.version()
+
+    def load(self, contract: Contract) -> Session:
+        return self.file.load(contract, self.setup)
+
+
 def engine_names() -> tuple[str, ...]:
     """Return the names of the engines that this installation has files of."""
     return tuple(sorted(found.name for found in pkgutil.iter_modules(__path__)))
 
 
-def load_engine(name: str) -> Engine:
-    """Return the engine `edge/engines/{name}.py`.
+def load_engine(name: str, options: Mapping[str, object] | None = None, cache: Path | None = None) -> Engine:
+    """Return the engine `edge/engines/{name}.py` with its options; `cache`: a folder for what it compiles.
+
+    Raises:
+        ContractError: there is no such file, a package that it needs is not installed, or an option is wrong.
+    """
+    file = engine_file(name)
+    setup = Setup(name, options or {}, cache)
+    setup.read(file.Options)
+    return _SetEngine(file, setup)
+
+
+def engine_file(name: str) -> EngineFile:
+    """Return the module of an engine.
 
     Raises:
         ContractError: there is no such file, or a package that it needs is not installed.
@@ -92,7 +170,7 @@ def load_engine(name: str) -> Engine:
     if name not in engine_names():
         raise ContractError([f"there is no engine {name!r}; there are {', '.join(engine_names())} ([runtime] engine)"])
     try:
-        return cast(Engine, importlib.import_module(f"{__name__}.{name}"))
+        return cast(EngineFile, importlib.import_module(f"{__name__}.{name}"))
     except ImportError as error:
         raise ContractError([f"engine {name!r} needs a package that is not installed: {error}"]) from error
 
