@@ -12,9 +12,10 @@ import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 from edge.inference.admission import Load, largest_batch
+from edge.inference.cpu_cap import CpuCap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from edge.inference.pipeline import Pipeline
     from edge.inference.work import Answer
@@ -36,10 +37,10 @@ class Served(Protocol):
 class Lane:
     """Schedules the pipelines of one runtime on its loop."""
 
-    def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(self, cap: CpuCap | None = None) -> None:
         """Start empty, on the running loop."""
         self._loop = asyncio.get_running_loop()
-        self._clock = clock
+        self._cap = cap or CpuCap()
         self._served: list[Served] = []
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
@@ -60,11 +61,15 @@ class Lane:
 
     def _step(self) -> None:
         self._scheduled = False
-        now_ns = self._clock()
+        if wait_ns := self._cap.wait_ns():
+            self._scheduled = True  # whatever comes in meanwhile waits with the rest
+            self._loop.call_later(wait_ns / 1e9, self._step)
+            return
+        now_ns = time.monotonic_ns()
         chosen, soonest_ns = choose(self._served, now_ns)
         if chosen is None:
             if soonest_ns is not None:
-                self._wake_at(soonest_ns - now_ns)
+                self._look_again(soonest_ns - now_ns)
             return
         try:
             chosen.publish(chosen.pipeline.step())
@@ -72,7 +77,8 @@ class Lane:
             if any(served.pipeline.waiting for served in self._served):
                 self.wake()
 
-    def _wake_at(self, wait_ns: int) -> None:
+    def _look_again(self, wait_ns: int) -> None:
+        """Wake when a delayed batch is due; what comes in before wakes it too."""
         if wait_ns / 1e9 < _SOON_S:
             self.wake()
             return

@@ -9,6 +9,7 @@ import pytest
 from edge.config.pipeline import Pipeline as PipelineSettings
 from edge.engines import load_engine
 from edge.inference.admission import ACTUATE_MS, TRANSPORT_MS, Load, largest_batch
+from edge.inference.cpu_cap import SHARE, WINDOW_NS, CpuCap
 from edge.inference.lane import Lane, choose
 from edge.inference.loaded import load_model
 from edge.inference.pipeline import Pipeline
@@ -88,7 +89,7 @@ class Heard:
 async def until(holds):
     """Let the loop turn until something holds."""
     end = time.monotonic() + 5
-    while not holds() and time.monotonic() < end:
+    while not holds() and time.monotonic() < end:  # noqa: ASYNC110 - the lane has no event to await
         await asyncio.sleep(0.001)
     assert holds()
 
@@ -157,3 +158,46 @@ async def test_a_lane_refuses_a_pipeline_that_does_not_fit(model):
     lane.add(quick)
     (problem,) = quick.pipeline.problems_of(model)
     assert problem.startswith("pipeline quick: not admitted: a run takes")
+
+
+# --- what a lane may take of its core --------------------------------------------------------------------------------
+
+
+def test_a_real_time_lane_leaves_a_part_of_each_window():
+    now_ns = used_ns = idle_ns = 0
+    cap = CpuCap(lambda: now_ns, lambda: used_ns, lambda: True)
+    while now_ns < 50 * WINDOW_NS:
+        wait_ns = cap.wait_ns()
+        idle_ns += wait_ns
+        now_ns += wait_ns or MS
+        used_ns += 0 if wait_ns else MS
+    assert SHARE - 0.02 < 1 - idle_ns / now_ns <= SHARE + 0.02
+
+
+def test_a_lane_of_the_normal_class_takes_what_it_gets():
+    now_ns = 0
+    cap = CpuCap(lambda: now_ns, lambda: now_ns, lambda: False)
+    for _ in range(1_000):
+        now_ns += MS
+        assert cap.wait_ns() == 0
+
+
+async def test_a_capped_lane_waits_and_then_goes_on(model):
+    said, waits = [], [0, 20 * MS, 0, 0]
+
+    class Capped(CpuCap):
+        def wait_ns(self):
+            return waits.pop(0) if waits else 0
+
+    lane = Lane(Capped())
+    one = Heard(lane, model, said, "one")
+    one.offer(1, time.monotonic_ns())
+    lane.wake()
+    await until(lambda: len(said) == 1)
+    one.offer(2, time.monotonic_ns())
+    lane.wake()
+    began = time.monotonic()
+    one.offer(3, time.monotonic_ns())
+    lane.wake()
+    await until(lambda: len(said) == 3)
+    assert time.monotonic() - began > 0.015
