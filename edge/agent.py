@@ -228,7 +228,8 @@ class Agent:
             if problems is not None:
                 return problems
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._status_seen.wait(), max(0.05, adoption.due_s - time.monotonic()))
+                async with asyncio.timeout(max(0.05, adoption.due_s - time.monotonic())):
+                    await self._status_seen.wait()
 
     def _queue(self, change: Change) -> None:
         try:

@@ -134,4 +134,5 @@ async def main(process: Process) -> None:
             tasks.create_task(_tick(process, space))
             tasks.create_task(_watch(process, feed))
     finally:
-        await asyncio.wait_for(server.stop(), 2.0)
+        async with asyncio.timeout(2.0):
+            await server.stop()

@@ -129,7 +129,8 @@ class Uplink:
             self._wake.set()
             self._kick.clear()
             try:
-                await asyncio.wait_for(self._kick.wait(), self._settings.health_s)
+                async with asyncio.timeout(self._settings.health_s):
+                    await self._kick.wait()
             except TimeoutError:
                 continue
             await asyncio.sleep(SETTLE_S)
@@ -175,7 +176,8 @@ class Uplink:
             self._account(fleet)
             self._process.counters["outbox"] = len(self._outbox)
             try:
-                await asyncio.wait_for(self._wake.wait(), RETRY_S)
+                async with asyncio.timeout(RETRY_S):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
 

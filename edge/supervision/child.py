@@ -204,8 +204,9 @@ class Child:
         probe, again_s = self.command.probe, self.command.watchdog_s / 3
         while probe is not None:
             with contextlib.suppress(OSError, TimeoutError):
-                if await asyncio.wait_for(probe(), 2.0):
-                    self.told("READY=1")
+                async with asyncio.timeout(2.0):
+                    if await probe():
+                        self.told("READY=1")
             if self.ready and not again_s:
                 return
             await asyncio.sleep(again_s if self.ready else PROBE_S)
@@ -232,7 +233,8 @@ class Child:
         while True:
             rest = None if until is None else max(0.0, until - time.monotonic())
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), rest)
+                async with asyncio.timeout(rest):
+                    await self._news.wait()
             self._news.clear()
             if not until_stop or self._stopping() or rest == 0.0:
                 return

@@ -80,6 +80,22 @@ async def test_commands_start_in_order_of_readiness(supervisor: Supervisor, tmp_
     assert [state.phase for state in supervisor.state().children] == [Phase.READY] * 3
 
 
+async def test_a_child_that_dies_while_it_is_probed_is_started_again(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # asyncio.wait_for of Python 3.11 loses a cancellation that comes as its work ends: the probe went on for ever.
+    monkeypatch.setattr(child, "PROBE_S", 0.0)
+
+    async def refused() -> bool:
+        await asyncio.sleep(0)
+        raise ConnectionRefusedError
+
+    supervisor.apply([Command(name=f"c{number}", argv=("/bin/false",), probe=refused) for number in range(12)])
+    assert await supervisor.until(lambda: all(one.failures for one in supervisor.children.values()), 10), [
+        (name, one.phase) for name, one in supervisor.children.items()
+    ]
+
+
 async def test_a_crashed_child_is_started_again_with_growing_pauses(supervisor: Supervisor, tmp_path: Path) -> None:
     starts = tmp_path / "starts"
     supervisor.apply(
