@@ -25,6 +25,7 @@ from schemas.topics import Place
 FOLDER = Path("run") / "broker"  # in the device folder
 CREDENTIALS = FOLDER / "credentials.json"
 _SILENCE_S = 12.0
+_START_S = {"mosquitto": 10.0, "amqtt": 30.0}  # the latter is Python: beside other work it took 7 s
 
 
 def broker_settings(home: Path, port: int, program: BrokerProgram | None = None) -> dict[str, object]:
@@ -75,8 +76,8 @@ def broker_command(program: BrokerProgram, home: Path, port: int) -> Command:
         return True
 
     return Command(
-        name=BROKER, argv=(str(program.path), "-c", str(config)), env=dict(program.env), probe=answers, start_s=10.0,
-        watchdog_s=_SILENCE_S, fifo=BROKER_FIFO,
+        name=BROKER, argv=(str(program.path), "-c", str(config)), env=dict(program.env), probe=answers,
+        start_s=_START_S[program.kind], watchdog_s=_SILENCE_S, fifo=BROKER_FIFO,
     )  # fmt: skip
 
 

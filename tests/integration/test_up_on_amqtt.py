@@ -45,7 +45,7 @@ def test_the_demo_becomes_ready_and_loses_nothing(work: Path) -> None:
     assert found["lost"] == 0
     assert found["correct_rejects"] > 0
     assert not {"fleet", "uplink"} & set(found["restarts"])
-    assert set(found["restarts"].values()) == {0}
+    assert set(found["restarts"].values()) == {0}, (work / "log" / "up.log").read_text()
 
 
 def test_a_killed_broker_comes_back_and_what_it_can_t_do_is_said(work: Path) -> None:
