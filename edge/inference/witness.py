@@ -51,7 +51,7 @@ class Witness:
         self.withheld = 0  # over the budget
         self.too_large = 0  # for one message
         self._rule, self._clock = settings.evidence, clock
-        self._settings = settings.model_dump_json()
+        self._settings, self._judged = settings.model_dump_json(), settings.graph[-1].name + "."
         self._limit = EVIDENCE.max_bytes - len(self._settings) - _ROOM
         self._rate = settings.evidence.max_kb_per_s / 1e6  # bytes per ns
         self._most = max(self._rate * 1e9 * _BURST_S, EVIDENCE.max_bytes)
@@ -71,7 +71,9 @@ class Witness:
         """Return what shall be kept, None where the budget does not allow it."""
         answer, why, before = seen
         inputs, outputs = _tensors(answer.inputs or {}), _tensors(answer.outputs or {})
-        if not self._affordable(sum(tensor.data.nbytes for tensor in (*inputs, *outputs))):
+        if _size(inputs) + _size(outputs) > self._limit:  # what was judged shows a difference, if not where it began
+            outputs = [tensor for tensor in outputs if tensor.name.startswith(self._judged)]
+        if not self._affordable(_size(inputs) + _size(outputs)):
             return None
         result = answer.result
         return Evidence(
@@ -111,6 +113,10 @@ class Witness:
             return False
         self._left -= cost
         return True
+
+
+def _size(tensors: list[Tensor]) -> int:
+    return sum(tensor.data.nbytes for tensor in tensors)
 
 
 def _tensors(arrays: Mapping[str, NDArray[Any]]) -> list[Tensor]:

@@ -16,6 +16,7 @@ from bus import Address, Delivery, Tls
 from bus.mosquitto import BrokerProcess, find_broker
 from cloud.pki import Authority
 from cloud.serve import start_broker
+from edge.history.evidence import RING, EvidenceReader
 from edge.host.clock import boot_id
 from edge.security.identity import install, make_request
 from edge.upstream.outbox import Outbox, today
@@ -42,6 +43,9 @@ model = "caps"
 input = {{ frames = "cam1" }}
 deadline_ms = 2000
 decision = {{ reject = ["bad"] }}
+evidence = {{ sample_ok = 1 }}
+[historian]
+flush_ms = 50
 [uplink]
 host = "localhost"
 port = {port}
@@ -131,7 +135,7 @@ async def test_only_metadata_leaves_the_site(site: Site) -> None:
 
         for row in (READING, RESULT, EVENT):
             await historian.bus.subscribe(row.filter(device.place), row.qos, keep)
-        for process in ("agent", "runtime@safety", "uplink"):
+        for process in ("agent", "historian", "runtime@safety", "uplink"):
             device.start(process)
         await _until(lambda: b"models/1" in site.tap.up, "the uplink has sent its first messages")
         await plant(camera, plc, 200)
@@ -139,8 +143,14 @@ async def test_only_metadata_leaves_the_site(site: Site) -> None:
         await _until(lambda: b"plc_lost" in site.tap.up and b"inspect" in site.tap.up, "alert and pipeline have left")
         health = site.tap.up.count(b"health/1")
         await _until(lambda: site.tap.up.count(b"health/1") > health, "one more health, folded from all of it")
+        await _until(lambda: any(EvidenceReader(device.home).newest_first()), "evidence is kept")
 
     assert found_in(site.tap.up) == {}
+    sealed = b"".join(path.read_bytes() for path in (device.home / RING).iterdir())
+    assert not {"pixels", "text"} & set(found_in(sealed)), "sealed on the device's own disk, too"
+    kept = next(EvidenceReader(device.home).newest_first())
+    evidence = EvidenceReader(device.home).find(kept.result_id)
+    assert "pixels" in found_in(bytes(evidence.inputs[0].data)), "what is sealed does hold the markers"
     assert b"line_anomaly" not in site.tap.up, "an anomaly is a prediction"
     # Positive controls: the same search finds what did travel inside the site, and what had to leave.
     assert abs(predicted.score - SCORE) < 0.05
