@@ -145,7 +145,7 @@ class Contract(_Table):
     folder: Path
     name: Slug
     version: Slug
-    kind: Literal["classifier", "anomaly"]
+    kind: Literal["classifier", "anomaly", "detector"]
     summary: str
     sha256: Digest
     warm_batches: tuple[Annotated[int, Field(gt=0)], ...] = Field(min_length=1)
@@ -196,9 +196,19 @@ class Contract(_Table):
             found.append(f"{where}: outputs.0.labels: a classifier names its labels")
         if self.kind == "anomaly" and self.outputs[0].alarm_at is None:
             found.append(f"{where}: outputs.0.alarm_at: an anomaly model says from which score on it alarms")
+        if self.kind == "detector" and (problem := _detector_problem(self.outputs)):
+            found.append(f"{where}: outputs: {problem}")
         for file, digest in ((MODEL_FILE, self.sha256), (GOLDEN_FILE, self.golden.sha256)):
             found += _digest_problems(self.folder / file, digest)
         return found
+
+
+def _detector_problem(outputs: tuple[Output, ...]) -> str:
+    """A detector gives its candidates before non-maximum suppression: that is a step of the pipeline."""
+    boxes, scores = ({one.name: one.shape for one in outputs}.get(name) for name in ("boxes", "scores"))
+    if boxes and scores and len(scores) == 2 and boxes == (*scores, 4):
+        return ""
+    return 'a detector gives "boxes" [N, K, 4] (x0, y0, x1, y1 in pixels of its input) and "scores" [N, K]'
 
 
 def newest_version(folder: Path) -> str:

@@ -13,10 +13,9 @@ if TYPE_CHECKING:
 
     Plane = NDArray[np.float32]
 
-SIZE: Final = 64  # pictures are SIZE x SIZE pixels
+SIZE: Final = 64  # pixels of a picture of one part, both ways
 GRAIN_PX: Final = 256
 
-_Y, _X = np.meshgrid(np.arange(SIZE, dtype=np.float32), np.arange(SIZE, dtype=np.float32), indexing="ij")
 _GAMMA: Final = (255.0 * (np.arange(4096) / 4095.0) ** (1 / 2.0) + 0.5).astype(np.uint8)
 
 
@@ -40,18 +39,29 @@ def grain() -> Plane:
     return np.asarray(smooth / smooth.std(), dtype=np.float32)
 
 
+@lru_cache(maxsize=4)
+def _off_centre(high: int, wide: int) -> tuple[Plane, Plane]:
+    """How far each pixel lies off the centre, in pixels of a small picture: a large one is no more uneven."""
+    y, x = np.meshgrid(np.arange(high, dtype=np.float32), np.arange(wide, dtype=np.float32), indexing="ij")
+    shrink = np.float32((SIZE - 1) / (max(high, wide) - 1))
+    return (x - np.float32((wide - 1) / 2)) * shrink, (y - np.float32((high - 1) / 2)) * shrink
+
+
 def expose(scene: Plane, rng: np.random.Generator, optics: Optics) -> NDArray[np.uint8]:
     """The lamp's gradient and tint, motion blur along the belt, focus, then sensor noise and an 8-bit gamma curve."""
     slope_x, slope_y = rng.uniform(-0.0035, 0.0035, 2)
-    vignette = 1.0 - 0.00011 * ((_X - 31.5) ** 2 + (_Y - 31.5) ** 2)
-    field = optics.lamp * rng.uniform(0.85, 1.12) * vignette * (1.0 + slope_x * (_X - 31.5) + slope_y * (_Y - 31.5))
+    off_x, off_y = _off_centre(*scene.shape[:2])
+    vignette = 1.0 - 0.00011 * (off_x**2 + off_y**2)
+    field = optics.lamp * rng.uniform(0.85, 1.12) * vignette * (1.0 + slope_x * off_x + slope_y * off_y)
     tint = rng.uniform(0.95, 1.05, 3).astype(np.float32)
     image = scene * field[..., None].astype(np.float32) * tint
     image = _smear(image, 1, float(rng.uniform(0.0, 0.30)))
     for _ in range(1 + 2 * optics.defocus_px):
         image = _smear(_smear(image, 0, 0.16), 1, 0.16)
     if optics.dirt > 0.0:
-        haze = np.clip(grain()[:8, :8].repeat(8, 0).repeat(8, 1) * 0.2 + 0.5, 0.0, 1.0)[..., None]
+        high, wide = scene.shape[:2]
+        smears = grain()[: -(-high // 8), : -(-wide // 8)].repeat(8, 0).repeat(8, 1)[:high, :wide]
+        haze = np.clip(smears * 0.2 + 0.5, 0.0, 1.0)[..., None]
         image += optics.dirt * haze * (0.30 - image)
     noise = rng.standard_normal(image.shape, dtype=np.float32)
     image += noise * np.float32(rng.uniform(0.004, 0.010)) * np.sqrt(np.maximum(image, 0.0) + 0.02) * 1.6

@@ -204,3 +204,30 @@ def test_golden_vectors_that_are_not_the_models_are_refused(
     change(folder, before, digest)
     with pytest.raises(ContractError, match=problem):
         Contract.load(folder).read_golden()
+
+
+@pytest.mark.parametrize(
+    ("boxes", "scores", "fine"),
+    [
+        ('["N", 640, 4]', '["N", 640]', True),
+        ('["N", 640, 5]', '["N", 640]', False),
+        ('["N", 640, 4]', '["N", 64]', False),
+        ('["N", 640, 4]', '["N", 640, 1]', False),
+    ],
+)
+def test_a_detector_gives_as_many_boxes_as_scores(folder: Path, boxes: str, scores: str, fine: bool) -> None:
+    change(folder, 'kind = "anomaly"', 'kind = "detector"')
+    outputs = (
+        f'name = "boxes"\ndtype = "float32"\nshape = {boxes}\n\n'
+        f'[[outputs]]\nname = "scores"\ndtype = "float32"\nshape = {scores}\n'
+    )
+    change(folder, 'name = "score"\ndtype = "float32"\nshape = ["N"]\nalarm_at = 1.0\n', outputs)
+    if fine:
+        assert [output.name for output in Contract.load(folder).outputs] == ["boxes", "scores"]
+    else:
+        assert 'a detector gives "boxes" [N, K, 4]' in problems_of(folder)
+
+
+def test_a_detector_names_its_outputs(folder: Path) -> None:
+    change(folder, 'kind = "anomaly"', 'kind = "detector"')
+    assert 'a detector gives "boxes" [N, K, 4]' in problems_of(folder)

@@ -6,8 +6,9 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from edge.sim.bottle import Defect, Kind
 from edge.sim.optics import Optics
-from edge.sim.parts import LABELS, Defect, Kind, PartStream, render
+from edge.sim.parts import LABELS, PartStream, render
 
 
 def test_the_same_part_is_drawn_again_byte_for_byte() -> None:

@@ -49,7 +49,7 @@ def make_cap_inspection(keep_weights: bool) -> None:
             shape=("N", SIZE, SIZE, 3),
             channels=tuple(Channel(name=name, unit="count", low=0, high=255) for name in ("red", "green", "blue")),
         ),
-        output=Output(name="probabilities", dtype="float32", shape=("N", len(LABELS)), labels=LABELS),
+        outputs=(Output(name="probabilities", dtype="float32", shape=("N", len(LABELS)), labels=LABELS),),
         tolerance=1e-3,
     )
 
@@ -116,7 +116,7 @@ def _anomaly_draft(name: str, summary: str, window: int, sample_s: float, channe
         input=Input(
             name="window", dtype="float32", shape=("N", window, len(channels)), channels=channels, sample_s=sample_s
         ),
-        output=Output(name="score", dtype="float32", shape=("N",), alarm_at=1.0),
+        outputs=(Output(name="score", dtype="float32", shape=("N",), alarm_at=1.0),),
         tolerance=2e-3,
     )
 

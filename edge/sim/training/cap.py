@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import onnx
@@ -19,9 +19,7 @@ from torch import nn
 from edge.sim.optics import SIZE
 from edge.sim.parts import LABELS
 from edge.sim.training.dataset import DEV_SEEDS, TRAIN_SEEDS, Pictures, pictures
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from edge.sim.training.layers import as_array, folded
 
 _log = logging.getLogger(__name__)
 
@@ -123,10 +121,10 @@ def to_onnx(net: CapNet) -> onnx.ModelProto:
         *_head_nodes(f"x{len(_KERNELS)}"),
     ]
     weights = {"scale": np.array(1.0 / 255.0, dtype=np.float32)}
-    weights["head_w"], weights["head_b"] = _array(net.head.weight), _array(net.head.bias)
+    weights["head_w"], weights["head_b"] = as_array(net.head.weight), as_array(net.head.bias)
     layers = list(net.features)
     for index in range(len(_KERNELS)):
-        weights[f"w{index}"], weights[f"b{index}"] = _folded(layers[3 * index], layers[3 * index + 1])
+        weights[f"w{index}"], weights[f"b{index}"] = folded(layers[3 * index], layers[3 * index + 1])
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", SIZE, SIZE, 3])
     result = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(LABELS)])
     initializers = [numpy_helper.from_array(array, name) for name, array in weights.items()]
@@ -153,16 +151,3 @@ def _head_nodes(maps: str) -> list[onnx.NodeProto]:
         helper.make_node("Gemm", ["flat", "head_w", "head_b"], ["logits"], transB=1),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
-
-
-def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
-    return np.ascontiguousarray(tensor.detach().numpy(), dtype=np.float32)
-
-
-def _folded(conv: nn.Module, norm: nn.Module) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
-        raise TypeError("a block is a convolution followed by its batch norm")
-    if norm.running_mean is None or norm.running_var is None:
-        raise TypeError("the batch norm keeps no running statistics")
-    gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    return _array(conv.weight * gain[:, None, None, None]), _array(norm.bias - norm.running_mean * gain)

@@ -45,11 +45,11 @@ class Draft:
 
     name: str
     version: str
-    kind: Literal["classifier", "anomaly"]
+    kind: Literal["classifier", "anomaly", "detector"]
     summary: str
     warm_batches: tuple[int, ...]
     input: Input
-    output: Output
+    outputs: tuple[Output, ...]
     tolerance: float
 
 
@@ -75,7 +75,7 @@ def write_model(
         "sha256": hashlib.sha256(data).hexdigest(),
         "warm_batches": draft.warm_batches,
         "inputs": (draft.input,),
-        "outputs": (draft.output,),
+        "outputs": draft.outputs,
     }
     session = cpu.load(Contract.model_construct(None, **promised))  # the rest of the contract is what this measures
     _write_golden(folder / GOLDEN_FILE, draft, golden, session)
@@ -97,8 +97,8 @@ def scorer(session: Session) -> Callable[[NDArray[np.float64]], NDArray[np.float
 
 
 def _write_golden(path: Path, draft: Draft, golden: NDArray[np.generic], session: Session) -> None:
-    name = draft.output.name
-    arrays = {f"in_{draft.input.name}": golden, f"out_{name}": session.run({draft.input.name: golden})[name]}
+    answers = session.run({draft.input.name: golden})
+    arrays = {f"in_{draft.input.name}": golden} | {f"out_{one.name}": answers[one.name] for one in draft.outputs}
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
