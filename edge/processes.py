@@ -86,6 +86,11 @@ MIRROR = ProcessRow(
     subscribes=(t.READING, t.RESULT, t.EVENT, t.CONFIG_STATE),
     publishes=(t.MES_RESULT, t.MES_TAG, t.MES_EVENT, t.STATUS),
 )  # fmt: skip
+MONITOR = ProcessRow(
+    name="monitor", role=Role.MONITOR, module="edge.monitor", lane=Lane.CONTROL,
+    sections=("monitor", "sources", "cameras", "pipelines"),
+    subscribes=(t.STATUS, t.SLOT_STATE, t.CONFIG_STATE), publishes=(t.STATUS,),
+)  # fmt: skip
 UPLINK = ProcessRow(
     name="uplink", role=Role.UPLINK, module="edge.uplink", lane=Lane.CONTROL, sections=("uplink",),
     subscribes=(t.STATUS, t.INSIGHT, t.SLOT_STATE, t.EVENT, t.CONFIG_STATE, t.DOWN_DESIRED, t.DOWN_CONFIG,
@@ -93,7 +98,7 @@ UPLINK = ProcessRow(
     publishes=(t.UP_HEALTH, t.UP_MODELS, t.UP_ALERT, t.UP_REPORT, t.UP_LEDGER, t.DESIRED, t.STATUS),
 )  # fmt: skip
 
-PROCESSES: tuple[ProcessRow, ...] = (AGENT, CONNECT, RUNTIME, CAMERA, OPCUA, HISTORIAN, MIRROR, UPLINK)
+PROCESSES: tuple[ProcessRow, ...] = (AGENT, CONNECT, RUNTIME, CAMERA, OPCUA, HISTORIAN, MIRROR, MONITOR, UPLINK)
 
 
 def row(name: str) -> ProcessRow:

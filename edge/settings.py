@@ -14,8 +14,10 @@ from pydantic import Field
 
 from bus import MqttVersion
 from edge.config.pipeline import Pipeline
-from edge.config.section import Milliseconds, Port, Section, Slug
+from edge.config.section import Milliseconds, Options, Port, Section, Slug
 from schemas.topics import Place
+
+MONITOR_PORT = 8002  # Triton's for metrics
 
 
 class Device(Section):
@@ -85,9 +87,13 @@ class Camera(Section):
 
 
 class Engine(Section):
-    """How models run: `engine` is a file of edge/engines/. `watch`: follow changes of `folder`, for development."""
+    """How models run: `engine` is a file of edge/engines/, or `auto` for what `plantedge probe` measured to be best.
+
+    `options`: a table per engine, each engine's own. `watch`: follow changes of `folder`, for development.
+    """
 
     engine: Slug = "cpu"
+    options: dict[Slug, Options] = {}
     folder: str = "models"
     watch: bool = False
 
@@ -137,6 +143,14 @@ class Mirror(Section):
     sinks: list[Slug] = ["mes"]
 
 
+class Monitor(Section):
+    """Metrics and health by HTTP, read only and without a password. `window_s`: silence after which no data flows."""
+
+    host: str = "127.0.0.1"
+    port: Port = MONITOR_PORT
+    window_s: Annotated[float, Field(gt=0, le=86_400)] = 5.0
+
+
 class Uplink(Section):
     """The fleet bus, by mutual TLS; `identity` holds ca.pem, device.pem, device.key. No host: no uplink."""
 
@@ -161,6 +175,7 @@ class Settings(Section):
     opcua: OpcUa = OpcUa()
     historian: Historian = Historian()
     mirror: Mirror = Mirror()
+    monitor: Monitor = Monitor()
     uplink: Uplink = Uplink()
 
     @property

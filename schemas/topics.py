@@ -53,6 +53,7 @@ class Role(StrEnum):
     HISTORIAN = "historian"
     MIRROR = "mirror"
     AGENT = "agent"
+    MONITOR = "monitor"
     UPLINK = "uplink"
     MES = "mes"  # external readers: mes/# and status/#, and writes that the write path checks
     CLI = "cli"  # a person on the device: plantedge up, watch, config
@@ -140,8 +141,9 @@ def _roles(*roles: Role) -> frozenset[Role]:
 
 
 _DEVICE = _roles(
-    Role.CONNECT, Role.CAMERA, Role.RUNTIME, Role.OPCUA, Role.HISTORIAN, Role.MIRROR, Role.AGENT, Role.UPLINK
-)
+    Role.CONNECT, Role.CAMERA, Role.RUNTIME, Role.OPCUA, Role.HISTORIAN, Role.MIRROR, Role.MONITOR, Role.AGENT,
+    Role.UPLINK,
+)  # fmt: skip
 _EVENT_SOURCES = _roles(Role.AGENT, Role.CONNECT, Role.RUNTIME, Role.CAMERA, Role.HISTORIAN, Role.OPCUA)
 
 READING = Topic(
@@ -204,7 +206,8 @@ SLOT_DESIRED = Topic(
 )  # fmt: skip
 SLOT_STATE = Topic(
     key="SLOT_STATE", pattern=PLANT + "slot/{model}/state/{process}", messages=(m.Slot,), codec=Codec.MSGPACK, qos=1,
-    retain=True, publishers=_roles(Role.RUNTIME), readers=_roles(Role.AGENT, Role.UPLINK, Role.OPCUA, Role.CLI),
+    retain=True, publishers=_roles(Role.RUNTIME),
+    readers=_roles(Role.AGENT, Role.UPLINK, Role.OPCUA, Role.MONITOR, Role.CLI),
     max_bytes=4_096, max_hz=10, drop=Drop.LATEST_WINS, binds="process",
 )  # fmt: skip
 CONFIG_SET = Topic(
@@ -224,7 +227,7 @@ DESIRED = Topic(
 )  # fmt: skip
 STATUS = Topic(
     key="STATUS", pattern=PLANT + "status/{process}", messages=(m.Status,), codec=Codec.JSON, qos=1, retain=True,
-    publishers=_DEVICE, readers=_roles(Role.UPLINK, Role.AGENT, Role.OPCUA, Role.MES, Role.CLI),
+    publishers=_DEVICE, readers=_roles(Role.UPLINK, Role.AGENT, Role.OPCUA, Role.MONITOR, Role.MES, Role.CLI),
     max_bytes=8_192, max_hz=5, stale_after_s=15, drop=Drop.LATEST_WINS, binds="process",
 )  # fmt: skip
 MES_RESULT = Topic(

@@ -10,6 +10,7 @@ from pathlib import Path
 import edge
 from edge.host.ports import PortChoice
 from edge.host.socket_path import socket_path
+from edge.settings import MONITOR_PORT
 from edge.sim.control import read_state
 from edge.sim.ports import CAMERA_PORT, MODBUS_PORT
 from edge.supervision.child import Command
@@ -19,7 +20,7 @@ from schemas.errors import StartError
 PLANT = "plant"
 SHIPPED = Path(edge.__file__).parent / "sim" / "demo"
 SOURCE, CAMERA = "plant", "cam1"  # their names in the shipped device.toml
-_DEFAULTS = {"broker": 1883, "modbus": MODBUS_PORT, "camera": CAMERA_PORT, "opcua": 4840}
+_DEFAULTS = {"broker": 1883, "modbus": MODBUS_PORT, "camera": CAMERA_PORT, "opcua": 4840, "monitor": MONITOR_PORT}
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class DemoPorts:
     modbus: int
     camera: int
     opcua: int
+    monitor: int
 
     @property
     def moved(self) -> dict[str, tuple[int, int]]:
@@ -54,6 +56,7 @@ def demo_overlay(ports: DemoPorts) -> dict[str, object]:
         "sources": {SOURCE: {"port": ports.modbus}},
         "cameras": {CAMERA: {"address": f"127.0.0.1:{ports.camera}"}},
         "opcua": {"endpoint": f"opc.tcp://127.0.0.1:{ports.opcua}"},
+        "monitor": {"port": ports.monitor},
     }
 
 

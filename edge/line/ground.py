@@ -34,6 +34,7 @@ class Options:
     fleet: bool = True
     influx: str = ""
     influx_local: bool = False
+    watch: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +108,10 @@ def lay(options: Options, work: Path, ports: PortChoice, say: Say) -> Ground:
     overlay: dict[str, object] = demo_overlay(demo) if demo else {}
     if own_broker:
         overlay = merged(overlay, {"broker": broker_settings(home, port)})
+    if not demo:
+        overlay["monitor"] = {"port": _monitor_port(settings, ports)}
+    if options.watch:
+        overlay["runtime"] = {"watch": True}
     if fleet:
         overlay["uplink"] = fleet.uplink_settings()
     if influx:
@@ -147,6 +152,15 @@ def _device_port(settings: Settings, own_broker: bool, ports: PortChoice) -> int
     if opcua.isdigit():
         insist(int(opcua), f"the OPC UA server ({DEVICE_FILE}, opcua.endpoint)", "stop it, or write another one there")
     return ports.choose(port)
+
+
+def _monitor_port(settings: Settings, ports: PortChoice) -> int:
+    """Return where metrics and health are served: the port that a person wrote must be free, the default may move."""
+    port = settings.monitor.port
+    if "port" not in settings.monitor.model_fields_set:
+        return ports.choose(port)
+    insist(port, f"the monitor ({DEVICE_FILE}, monitor.port)", "stop it, or write another port there")
+    return port
 
 
 def _examined(home: Path, say: Say) -> Settings:

@@ -7,6 +7,8 @@ fleet service. `prove` runs all at once and ends when the last one holds.
 from __future__ import annotations
 
 import asyncio
+import http.client
+import urllib.parse
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 from edge.history.query import count
 from edge.line.demo import control_socket
 from edge.line.ground import Ground
+from edge.line.report import monitor_url
 from edge.line.tally import Tally
 from edge.line.timeline import Timeline
 from edge.sim.control import read_state
@@ -22,6 +25,7 @@ from edge.supervision.spawn import python
 from schemas.errors import StartError
 
 ASK_S = 0.1
+ASK_TIMEOUT_S = 2.0
 DECIDED = ("correct_rejects", "missed_rejects", "false_rejects", "correct_passes")
 
 
@@ -55,6 +59,9 @@ def proofs(ground: Ground, tally: Tally) -> list[Proof]:
     if ground.settings.opcua.anonymous:
         probe = OpcUaProof(ground)
         found.append(Proof("opcua", "the result in OPC UA", "the OPC UA server shows no result", probe.seen))
+    found.append(
+        Proof("monitor", "ready, says /v2/health/ready", "the device does not call itself ready", _says(ground))
+    )
     if ground.influx:
         seen = ground.influx.has_result
         found.append(Proof("influx", "the result in InfluxDB", "InfluxDB holds no result", seen))
@@ -65,6 +72,26 @@ def proofs(ground: Ground, tally: Tally) -> list[Proof]:
             Proof("fleet", "the device's health in the fleet service", "the fleet has no health", _heard(ground))
         )
     return found
+
+
+def _says(ground: Ground) -> Callable[[], Awaitable[bool]]:
+    """What a load balancer would see: the monitor answers 200 only while data flows."""
+    where = urllib.parse.urlsplit(monitor_url(ground.settings))
+
+    def ask() -> bool:
+        link = http.client.HTTPConnection(where.hostname or "", where.port, timeout=ASK_TIMEOUT_S)
+        try:
+            link.request("GET", "/v2/health/ready")
+            return link.getresponse().status == 200  # 503 while it is not
+        except (OSError, http.client.HTTPException):  # it does not listen yet
+            return False
+        finally:
+            link.close()
+
+    async def seen() -> bool:
+        return await asyncio.to_thread(ask)
+
+    return seen
 
 
 def _latched(work: Path) -> Callable[[], Awaitable[bool]]:

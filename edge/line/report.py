@@ -12,6 +12,7 @@ from edge.line.plan import MES
 from edge.line.tally import Tally
 from edge.line.timeline import Timeline
 from edge.process import resident_mb
+from edge.settings import Settings
 from edge.supervision.run_state import shortened
 from edge.supervision.supervisor import Supervisor
 
@@ -93,9 +94,17 @@ def urls_of(ground: Ground) -> dict[str, str]:
     found = {
         "OPC UA": ground.settings.opcua.endpoint,
         "MQTT": f"mqtt://{MES}@{broker.host}:{broker.port}",
+        "metrics": f"{monitor_url(ground.settings)}/metrics",
     }
     file = ground.fleet.read() if ground.fleet else None
     return found | ({"dashboard": file.login} if file else {})
+
+
+def monitor_url(settings: Settings) -> str:
+    """Return where the monitor is reached from this machine."""
+    monitor = settings.monitor
+    host = "127.0.0.1" if monitor.host in ("0.0.0.0", "::", "") else monitor.host  # noqa: S104 - compared, not bound
+    return f"http://[{host}]:{monitor.port}" if ":" in host else f"http://{host}:{monitor.port}"
 
 
 def notes_of(ground: Ground) -> dict[str, str]:

@@ -49,7 +49,7 @@ def test_accounts_are_made_once_and_kept(home: Path) -> None:
     assert first.returncode == 0, first.stderr
     folder = home / "broker"
     held = json.loads((folder / "credentials.json").read_text())
-    assert {"agent", "opcua", "historian", "mirror", "cli", "mes"} == set(held)
+    assert {"agent", "opcua", "historian", "mirror", "monitor", "cli", "mes"} == set(held)
     assert {line.partition(":")[0] for line in (folder / "passwords").read_text().splitlines()} == set(held)
     assert "user agent\n" in (folder / "acl").read_text()
     assert not any(password in (folder / "passwords").read_text() for password in held.values())

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import http.client
 import os
 import signal
 import time
+import urllib.parse
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -156,6 +158,8 @@ class Bench:
             await self._opcua(at)
         elif name == "historian":
             await until(lambda: newest_point(self.line.home) > point, "new points in the store", 30)
+        elif name == "monitor":
+            await until(self._called_ready, "the device called ready again", 30, 0.1)
         elif name == "uplink":
             sent = self.observer.counter(name, UPSTREAM)
             await until(lambda: self.observer.counter(name, UPSTREAM) > sent, "bytes to the fleet", 30)
@@ -163,6 +167,17 @@ class Bench:
             flows = self.flows(name)
             await until(lambda: flows(at + 0.05), f"data of {name}", 30)
         return time.monotonic() - at
+
+    def _called_ready(self) -> bool:
+        """What a load balancer sees."""
+        state = self.line.state
+        assert state is not None
+        where = urllib.parse.urlsplit(state.urls["metrics"])
+        link = http.client.HTTPConnection(where.hostname or "", where.port, timeout=2)
+        with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(link):
+            link.request("GET", "/v2/health/ready")
+            return link.getresponse().status == 200
+        return False
 
     async def _opcua(self, at: float) -> None:
         """Read as a SCADA client does, until a result shows that was made after `at`."""
@@ -197,8 +212,8 @@ def rounded(value: float | None) -> float | None:
 
 # Some again and again: the supervisor waits longer each time, in the end longer than lease and watchdog allow.
 ORDER = (
-    "mirror", "agent", "uplink", "historian", "opcua", "runtime-bulk", "camera-cam1", "runtime-safety", "connect-plant",
-    "connect-plant", "connect-plant", "broker", "broker", "broker",
+    "mirror", "monitor", "agent", "uplink", "historian", "opcua", "runtime-bulk", "camera-cam1", "runtime-safety",
+    "connect-plant", "connect-plant", "connect-plant", "broker", "broker", "broker",
 )  # fmt: skip
 
 

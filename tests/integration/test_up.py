@@ -112,10 +112,10 @@ def test_the_whole_line_works_and_reports_what_was_measured(tmp_path: Path) -> N
     assert found["mqtt_url"].startswith("mqtt://")
     assert "/login?once=" in found["dashboard_url"]
     children = {"broker", "plant", "fleet", "agent", "connect-plant", "camera-cam1", "runtime-safety", "runtime-bulk",
-                "opcua", "historian", "mirror", "uplink"}  # fmt: skip
+                "opcua", "historian", "mirror", "monitor", "uplink"}  # fmt: skip
     assert set(found["rss_mb"]) == children | {"up"}
     assert found["restarts"] == dict.fromkeys(children, 0)
-    assert {"bus", "opcua", "historian", "plant", "fleet", "processes", "ready"} <= set(found["stages"])
+    assert {"bus", "opcua", "historian", "plant", "fleet", "monitor", "processes", "ready"} <= set(found["stages"])
     assert json.loads((tmp_path / "run" / "timeline.json").read_bytes())["stages"] == found["stages"]
 
 
@@ -130,7 +130,7 @@ def test_a_person_can_look(line: tuple[Path, "subprocess.Popen[str]"]) -> None:
     assert {json.loads(text)["schema"] for _, text in lines} == {"result/1"}
     doctor = asked(work, "doctor")
     assert doctor.returncode == 0, doctor.stdout
-    assert "all 10 are ready" in doctor.stdout
+    assert "all 11 are ready" in doctor.stdout
     assert "connect-plant" in asked(work, "logs", "connect-plant", "-n", "50").stdout
     assert json.loads(asked(work, "sim", "state").stdout)["parts"] > 0
 

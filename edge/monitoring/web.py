@@ -1,0 +1,207 @@
+"""The monitor's small HTTP server: read only, few connections, each for one request of bounded time.
+
+Source of the /v2 paths: KServe, Open Inference Protocol v2 (health, server and model metadata).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, Final, Protocol
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from edge.monitoring.models import ModelMetadata
+from edge.monitoring.readiness import Reason
+from schemas.errors import StartError
+
+CONNECTIONS: Final = 32  # answered at once; a few more are told to come again, the rest is cut off
+CUT_OFF: Final = 64
+REQUEST_S: Final = 10.0  # from a connection to the end of its one answer
+HEAD_BYTES: Final = 16_384
+JSON: Final = "application/json"
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class ServerMetadata(msgspec.Struct, frozen=True):
+    """What `/v2` answers."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class Health(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a health path answers: `reasons` why not."""
+
+    ready: bool
+    name: str = ""
+    version: str = ""
+    reasons: list[Reason] = []
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What an error answers, as KServe wants it."""
+
+    error: str
+
+
+class Observed(Protocol):
+    """A device, as the monitor sees it."""
+
+    @property
+    def metadata(self) -> ServerMetadata:
+        """Who answers."""
+        ...
+
+    def metrics(self, process: str, accept: str) -> tuple[bytes, str] | None:
+        """Return the metrics of one process or of all ("") and their content type, None for a process that is away."""
+        ...
+
+    def reasons(self) -> list[Reason]:
+        """Return why the device is not ready."""
+        ...
+
+    def model(self, name: str, version: str) -> ModelMetadata | None:
+        """Return a model's metadata; of the version that serves, without one."""
+        ...
+
+    def model_reasons(self, name: str, version: str) -> list[Reason] | None:
+        """Return why a model does not serve, [] if it does, None for one that the device does not know."""
+        ...
+
+
+def application(device: Observed) -> Starlette:
+    """Return every path."""
+
+    async def metrics(request: Request) -> Response:
+        found = device.metrics(request.path_params.get("process", ""), request.headers.get("accept", ""))
+        if found is None:
+            return _json(Problem("no such process, or it is not running"), 404)
+        return _closed(Response(found[0], headers={"content-type": found[1]}))
+
+    async def server(_: Request) -> Response:
+        return _json(device.metadata)
+
+    async def live(_: Request) -> Response:
+        return _json({"live": True})
+
+    async def ready(_: Request) -> Response:
+        return _health(Health(ready=not (why := device.reasons()), reasons=why))
+
+    async def model(request: Request) -> Response:
+        name, version = _model_of(request)
+        found = device.model(name, version)
+        return _json(found) if found else _json(Problem(f"no model {name} {version}".rstrip()), 404)
+
+    async def model_ready(request: Request) -> Response:
+        name, version = _model_of(request)
+        why = device.model_reasons(name, version)
+        if why is None:
+            return _json(Problem(f"no model {name} {version}".rstrip()), 404)
+        return _health(Health(ready=not why, name=name, version=version, reasons=why))
+
+    one, of_version = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
+    paths: dict[str, Handler] = {
+        "/metrics": metrics, "/metrics/{process}": metrics, "/v2": server, "/v2/health/live": live,
+        "/v2/health/ready": ready, one: model, of_version: model, f"{one}/ready": model_ready,
+        f"{of_version}/ready": model_ready,
+    }  # fmt: skip
+    return Starlette(routes=[Route(path, handler, methods=["GET"]) for path, handler in paths.items()])
+
+
+def _model_of(request: Request) -> tuple[str, str]:
+    return request.path_params["name"], request.path_params.get("version", "")
+
+
+def _health(health: Health) -> Response:
+    return _json(health, 200 if health.ready else 503)
+
+
+def _json(content: object, status: int = 200) -> Response:
+    encoded = msgspec.json.encode(content)
+    return _closed(Response(encoded, status, media_type=JSON, headers={"cache-control": "no-store"}))
+
+
+def _closed(response: Response) -> Response:
+    """One request per connection: who holds one open holds it no longer than `REQUEST_S`."""
+    response.headers["connection"] = "close"
+    return response
+
+
+class BoundedProtocol(H11Protocol):
+    """A connection that ends in time, whether its client sends, reads, or does neither."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        """Begin, if there are not too many."""
+        super().connection_made(transport)
+        if len(self.connections) > CUT_OFF:
+            transport.abort()
+            return
+        self._deadline = self.loop.call_later(REQUEST_S, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        super().connection_lost(exc)
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: the process ends it."""
+
+    def __init__(self, app: Starlette) -> None:
+        """Serve `app`."""
+        http: Any = BoundedProtocol  # uvicorn takes a class, which its annotation has for asyncio.Protocol alone
+        super().__init__(
+            uvicorn.Config(
+                app, http=http, loop="none", lifespan="off", ws="none", access_log=False, log_config=None,
+                server_header=False, proxy_headers=False, limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=1,
+                h11_max_incomplete_event_size=HEAD_BYTES,
+            )
+        )  # fmt: skip
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave them alone."""
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket.
+
+    Raises:
+        StartError: the address is not ours, or the port is taken.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(CUT_OFF)
+    except OSError as error:
+        listener.close()
+        raise StartError(
+            f"the monitor can't listen on {host}:{port} ({error.strerror}); choose another port in [monitor]"
+        ) from error
+    return listener
+
+
+async def serve(app: Starlette, listener: socket.socket) -> None:
+    """Serve until cancelled."""
+    server = Server(app)
+    running = asyncio.ensure_future(server.serve(sockets=[listener]))
+    try:
+        await asyncio.shield(running)
+    finally:
+        server.should_exit = True
+        await asyncio.wait([running], timeout=2.0)
