@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from bus import Delivery
 from bus.codec import encode
@@ -21,11 +20,12 @@ from edge.config.adoption import WELL, Adoption
 from edge.config.fulfilled import Fulfilled
 from edge.config.overrides import SECTIONS, ConfigRefused, ConfigStore, Values
 from edge.config.tree import merged
-from edge.inference.contract import Contract, newest_version
-from edge.inference.slot_store import SlotStore
+from edge.host.race import first_of
+from edge.inference.desired_models import DesiredModels
+from edge.inference.slot_store import MODELS
 from edge.process import Process
 from edge.processes import PROCESSES
-from schemas.errors import ContractError, PlantEdgeError
+from schemas.errors import PlantEdgeError
 from schemas.messages import (
     ConfigSet,
     ConfigState,
@@ -37,7 +37,7 @@ from schemas.messages import (
     State,
     Status,
 )
-from schemas.topics import CONFIG_SET, CONFIG_STATE, DESIRED, REPLY, SLOT_DESIRED, SLOT_STATE, STATUS, Role
+from schemas.topics import CONFIG_SET, CONFIG_STATE, DESIRED, REPLY, SLOT_STATE, STATUS, Role
 
 QUEUE_LIMIT = 64
 
@@ -68,57 +68,13 @@ class Agent:
         """Read the durable state."""
         self._process = process
         self.config = ConfigStore(process.home)
-        self.slots = SlotStore(process.home)
+        self.models = DesiredModels(process, self._lives)
         self._fulfilled = Fulfilled(process.home)
         self._statuses: dict[str, Status] = {}
         self._status_seen = asyncio.Event()
         self._changes: asyncio.Queue[Change] = asyncio.Queue(QUEUE_LIMIT)
         self._states: dict[str, Publisher[ConfigState]] = {}
-        self._desired: dict[str, Publisher[Slot]] = {}
         self._generation = {"models": 0, "config": 0}
-        self._models = process.home / process.settings.runtime.folder
-        self._rejected: set[str] = set()
-
-    # -- models -------------------------------------------------------------------------------------------------------
-
-    def announce_models(self) -> None:
-        """Publish which version of each model shall be loaded; say which folders can't be."""
-        problems: list[str] = []
-        for model in sorted(path.name for path in self._models.glob("[!.]*") if path.is_dir()):
-            try:
-                self._announce(model, self._folder(model))
-            except ContractError as error:
-                problems += error.problems
-                self._process.event(
-                    "model_unusable", Phase.NEW, Severity.ALARM, str(error)[:1000], key=f"model-{model}", model=model
-                )
-        if not self._models.is_dir():
-            problems.append(f"{self._models}: no such folder; put models there as <name>/<version>/")
-        self._process.report(State.DEGRADED if problems else State.ACTIVE, "; ".join(problems))
-
-    def _folder(self, model: str) -> Path:
-        version = self.slots.pinned(model) or newest_version(self._models / model)
-        return self._models / model / version
-
-    def _announce(self, model: str, folder: Path) -> None:
-        contract = Contract.load(folder)
-        publisher = self._desired.get(model)
-        if publisher is None:
-            publisher = self._desired[model] = self._process.publisher(SLOT_DESIRED, Slot, model=model)
-        publisher.send(Slot(model=model, version=contract.version, digest=contract.sha256, folder=str(folder)))
-
-    def slot_state(self, slot: Slot, _: Delivery) -> None:
-        """Note what a runtime has loaded; a rejected model is an event until it is loaded."""
-        key = f"slot-{slot.model}"
-        if slot.phase == "rejected" and key not in self._rejected:
-            self._rejected.add(key)
-            self._process.event(
-                "model_rejected", Phase.NEW, Severity.ALARM, slot.reason[:1000], key=key, model=slot.model,
-                version=slot.version,
-            )  # fmt: skip
-        elif slot.phase == "active" and key in self._rejected:
-            self._rejected.discard(key)
-            self._process.event("model_rejected", Phase.END, Severity.INFO, "loaded", key=key, model=slot.model)
 
     # -- configuration ------------------------------------------------------------------------------------------------
 
@@ -143,13 +99,7 @@ class Agent:
                     self._queue(Change(section, dict(values), None, "fleet", name, fulfils=whole))
         if desired.models and desired.generation > self._generation["models"]:
             self._generation["models"] = desired.generation
-            self._pin(desired.models)
-
-    def _pin(self, models: dict[str, str]) -> None:
-        for model, version in models.items():
-            if (self._models / model / version / "model.toml").is_file():
-                self.slots.pin(model, version)
-        self.announce_models()
+            self.models.pin(desired.models)
 
     def status(self, status: Status, _: Delivery) -> None:
         """Note what a process says about itself."""
@@ -161,7 +111,7 @@ class Agent:
         for section in self.config.pending():
             self.config.revert(section)
             self._say(section, "reverted", problems=["the agent ended before the change was confirmed"])
-        for section in sorted(SECTIONS):
+        for section in sorted({*SECTIONS, MODELS}):
             if section not in self._states:
                 self._say(section, "applied")
 
@@ -174,6 +124,9 @@ class Agent:
                 self._fulfilled.note(change.fulfils)
 
     async def _change(self, change: Change) -> None:
+        if change.section == MODELS:
+            await self._use_models(change)
+            return
         try:
             self.config.check(change.section, change.values, change.base_version, change.role)
         except ConfigRefused as error:
@@ -205,6 +158,23 @@ class Agent:
         )  # fmt: skip
         self._reply(change, True, "", held.version)
 
+    async def _use_models(self, change: Change) -> None:
+        """Run other versions of models, pinned once every runtime serves them."""
+        problems = self.models.problems_of(change.values, change.base_version, change.role)
+        if problems:
+            self._refuse(change, problems)
+            return
+        self._say(MODELS, "applying", change)
+        problems = await self.models.use(change.values)
+        version = self.models.store.version
+        self._say(MODELS, "reverted" if problems else "applied", change, problems)
+        text = "; ".join(problems) if problems else f"{_named(change.values)} serves"
+        self._process.event(
+            "config_reverted" if problems else "config_applied", Phase.NEW,
+            Severity.WARNING if problems else Severity.INFO, text[:1000], section=MODELS, origin=change.origin,
+        )  # fmt: skip
+        self._reply(change, not problems, "; ".join(problems), None if problems else version)
+
     def _concerned(self, section: str) -> set[str]:
         """Return the processes that restart for a section and are well now."""
         return {
@@ -218,6 +188,10 @@ class Agent:
     def _runs(self, identity: str) -> bool:
         status = self._statuses.get(identity)
         return status is not None and status.state in WELL
+
+    def _lives(self, identity: str) -> bool:
+        status = self._statuses.get(identity)
+        return status is not None and status.state is not State.STOPPED
 
     async def _problems_of(self, identities: set[str], section: str, version: int) -> list[str]:
         """Wait until each process runs well with a version; return why not, as soon as one is known not to."""
@@ -238,7 +212,7 @@ class Agent:
             self._refuse(change, [f"{QUEUE_LIMIT} changes are waiting already; try again"])
 
     def _refuse(self, change: Change, problems: list[str]) -> None:
-        if change.section in SECTIONS:
+        if change.section in SECTIONS or change.section == MODELS:
             self._say(change.section, "rejected", change, problems)
         self._process.event(
             "config_rejected", Phase.NEW, Severity.WARNING, "; ".join(problems)[:1000], origin=change.origin
@@ -249,7 +223,7 @@ class Agent:
         publisher = self._states.get(section)
         if publisher is None:
             publisher = self._states[section] = self._process.publisher(CONFIG_STATE, ConfigState, section=section)
-        held = self.config.held(section)
+        held = self.models.held() if section == MODELS else self.config.held(section)
         publisher.send(
             ConfigState(
                 section=section, version=held.version, phase=phase, values=held.values,
@@ -266,6 +240,10 @@ class Agent:
             )
 
 
+def _named(versions: Values) -> str:
+    return ", ".join(f"{model} {version or 'newest'}" for model, version in versions.items())
+
+
 async def main(process: Process) -> None:
     """Run until cancelled."""
     agent = Agent(process)
@@ -273,9 +251,9 @@ async def main(process: Process) -> None:
         agent.announce_config()
     except OSError as error:
         raise PlantEdgeError(f"{process.home / 'state'}: can't be written ({error}); check owner and disk") from error
-    agent.announce_models()
+    agent.models.announce_all()
     await process.read(STATUS, Status, agent.status)
-    await process.read(SLOT_STATE, Slot, agent.slot_state)
+    await process.read(SLOT_STATE, Slot, agent.models.state)
     await process.read(CONFIG_SET, ConfigSet, agent.config_set)
     await process.read(DESIRED, Desired, agent.desired)
-    await agent.carry_out()
+    await first_of(agent.carry_out(), agent.models.watch())

@@ -15,17 +15,18 @@ from pathlib import Path
 
 import numpy as np
 
+from edge import agent as agent_process
 from edge import runtime
 from edge.host.clock import boot_id
 from edge.process import Process
-from edge.processes import RUNTIME
+from edge.processes import AGENT, RUNTIME
 from edge.settings import load_settings
 from schemas.messages import Frame, Proof, Result, Slot
-from schemas.topics import DECISION, FRAME, RESULT, SLOT_DESIRED, SLOT_STATE
+from schemas.topics import DECISION, EVENT, FRAME, RESULT, SLOT_DESIRED, SLOT_STATE
 from tests.device import Device, User
 from tests.edge.small_models import SHAPE
 
-USERS = ("runtime-safety", "runtime-bulk", "camera-cam1", "agent", "historian", "connect-plant")
+USERS = ("runtime-safety", "runtime-bulk", "camera-cam1", "agent", "historian", "connect-plant", "cli")
 LINE = """
 [cameras.cam1]
 driver = "plant"
@@ -50,6 +51,7 @@ class SlotLine:
     async def listen(self) -> None:
         self.slots = await self._agent.hear(SLOT_STATE)
         self.results = await self._historian.hear(RESULT)
+        self.events = await self._historian.hear(EVENT)
         self.decisions = await self._plc.hear(DECISION)
 
     def shoot(self, brightness: int = 0, shape: tuple[int, ...] = SHAPE) -> int:
@@ -69,8 +71,11 @@ class SlotLine:
         self._agent.say(SLOT_DESIRED, slot, model=slot.model)
 
     async def said(self, phase: str, version: str, process: str = "runtime-safety") -> Slot:
-        """Wait for a state that was not waited for before."""
-        found = await self.slots.until(lambda slot: (slot.phase, slot.version, slot.process) == (phase, version, process))
+        """Wait for a state that was not waited for before, nor retained from before this line."""
+        wanted = (phase, version, process)
+        found = await self.slots.until(
+            lambda slot: (slot.phase, slot.version, slot.process) == wanted and slot.epoch > self._epoch
+        )
         assert isinstance(found, Slot)
         del self.slots.all[: self.slots.all.index(found) + 1]
         return found
@@ -92,27 +97,32 @@ class SlotLine:
 
 
 @asynccontextmanager
-async def slot_line(device: Device, *lanes: str) -> AsyncIterator[SlotLine]:
-    """Run the runtimes of `lanes` (safety without any) and their peers in this loop."""
+async def slot_line(device: Device, *lanes: str, agent: bool = False) -> AsyncIterator[SlotLine]:
+    """Run the runtimes of `lanes` (safety without any), an agent where wanted, and their peers in this loop."""
     settings = load_settings(device.home)
     async with (
         device.user("camera-cam1") as camera,
-        device.user("agent") as agent,
+        device.user("agent") as listener,
         device.user("historian") as historian,
         device.user("connect-plant") as plc,
     ):
-        line = SlotLine(device, camera, agent, historian, plc)
+        line = SlotLine(device, camera, listener, historian, plc)
         await line.listen()
         processes = [Process(RUNTIME, lane, device.home, settings) for lane in lanes or ("safety",)]
         tasks = [asyncio.create_task(process.run(runtime.main)) for process in processes]
+        if agent:
+            tasks.append(asyncio.create_task(Process(AGENT, "", device.home, settings).run(agent_process.main)))
         try:
             yield line
-            assert not any(task.done() for task in tasks), "a runtime has ended by itself"
         finally:
+            ended = [task for task in tasks if task.done()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             gc.unfreeze()  # a runtime freezes what lives when it is warm: here that is the test session
+            for task in ended:
+                task.result()
+            assert not ended, "a process has ended by itself"
 
 
 class SlowDisk:
