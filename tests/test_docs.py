@@ -11,6 +11,7 @@ import pytest
 
 import cloud.cli
 import edge.cli
+from edge.config.pipeline import Pipeline
 from edge.settings import Settings
 from edge.sim.plant import add_arguments
 
@@ -137,17 +138,17 @@ def test_every_command_named_in_a_sentence_exists(page: Path) -> None:
 def test_settings_in_a_page_are_toml_with_keys_that_exist(page: Path) -> None:
     for block in fences(page, "toml"):
         tables = tomllib.loads(block)
-        unknown = set(tables) - set(Settings.model_fields) - {"decision"}
+        unknown = set(tables) - set(Settings.model_fields) - set(Pipeline.model_fields)
         assert not unknown, f"no section of the settings: {unknown}"
         Settings.model_validate({"device": {"site": "s", "line": "l", "node": "n"}} | pipeline_aside(tables))
 
 
 def pipeline_aside(tables: dict[str, object]) -> dict[str, object]:
-    """Return a block's tables; `[decision]` is a pipeline file's and stands in one here."""
-    decision = tables.pop("decision", None)
-    if decision is None:
+    """Return a block's tables; what is of a pipeline's file stands in one here."""
+    pieces = {key: tables.pop(key) for key in list(tables) if key in Pipeline.model_fields}
+    if not pieces:
         return tables
-    shown = {"model": "m", "input": {"frames": "f"}, "deadline_ms": 1.0, "decision": decision}
+    shown = {"input": {"frames": "f"}, "deadline_ms": 1000.0} | ({} if "steps" in pieces else {"model": "m"}) | pieces
     return tables | {"pipelines": {"shown": shown}}
 
 
