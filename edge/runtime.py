@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from bus import Bus, Delivery
 from bus.typed import Reader
 from edge.config.pipeline import FrameInput, WindowInput
-from edge.host.machine import fingerprint
+from edge.inference.engine_choice import machine as this_machine
 from edge.inference.insights import WINDOW_S
 from edge.inference.lane import Lane
 from edge.inference.slots import Slots
@@ -47,7 +47,7 @@ class Runtime:
     def __init__(self, process: Process, bulk: Bus) -> None:
         """Make the stations; nothing is received yet. Frames come and evidence leaves over `bulk`."""
         self._process, self._bulk = process, bulk
-        lane, machine, names = Lane(), fingerprint(), process.settings.lanes.get(process.instance, [])
+        lane, machine, names = Lane(), this_machine(), process.settings.lanes.get(process.instance, [])
         self.stations = [Station(process, name, lane, bulk, machine) for name in names]
         self._of = {station.pipeline.name: station for station in self.stations}
         self.slots = Slots(process, [station.pipeline for station in self.stations], self._swap)

@@ -37,8 +37,8 @@ class Evidence(Message, frozen=True, kw_only=True):
     `kept_for`: why it was kept. `inputs` are the tensors as the graph got them, `outputs` what each step made of them,
     as `step.output`. It was row `row` of a batch of `batch`: the bits of a row depend on the batch's size. `models`:
     the one that judged is the last. `settings` is the pipeline's table as JSON. `before` is the verdict of the input
-    before it: an anomaly lasts until its score is clear. `machine` names the processor and what it can: another one may
-    round otherwise.
+    before it: an anomaly lasts until its score is clear. `engine_options` are its table of the settings as JSON.
+    `machine` names the processor and what it can: another one may round otherwise.
     """
 
     schema: str = "evidence/1"
@@ -61,6 +61,7 @@ class Evidence(Message, frozen=True, kw_only=True):
     settings: str
     engine: str
     engine_version: str
+    engine_options: str
     machine: str
     batch: int
     row: int

@@ -33,7 +33,7 @@ def run_again(home: Path | None, result_id: str, engine: str = "", save: Path | 
     try:
         settings = load_settings(folder)
         evidence = EvidenceReader(folder).find(result_id)
-        replayed = replay(evidence, folder / settings.runtime.folder, engine)
+        replayed = replay(evidence, folder, settings.runtime, engine)
         _print(replayed)
         if save:
             from edge.commands.evidence_files import write_files  # pillow, which few calls need

@@ -99,6 +99,11 @@ PLAIN: Final = Setup()
 class Engine(Protocol):
     """What loads models: an engine with its setup."""
 
+    @property
+    def setup(self) -> Setup:
+        """Its name and options."""
+        ...
+
     def version(self) -> str:
         """Return what computes, with its version: two answers are only equal to the bit where it is the same."""
         ...

@@ -40,6 +40,7 @@ class LoadedModel:
     golden: Golden
     p50_ms: Mapping[int, float]
     worst_ms: Mapping[int, float]
+    engine: Engine
 
     @property
     def dtype(self) -> str:
@@ -63,6 +64,10 @@ class LoadedModel:
     def zeros(self, batch: int) -> dict[str, NDArray[Any]]:
         """Return a feed of `batch` inputs that are all zero."""
         return {tensor.name: np.zeros((batch, *tensor.shape), tensor.dtype) for tensor in self.inputs}
+
+    def golden_batch(self, batch: int) -> dict[str, NDArray[Any]]:
+        """Return a feed of `batch` times the golden vector."""
+        return _resized(self.golden.inputs, batch)
 
     def prove(self) -> str:
         """Run one golden vector now; return "" if it gives what it must, else how it differs."""
@@ -93,7 +98,7 @@ def load_model(folder: Path, engine: Engine, digest: str = "") -> LoadedModel:
         raise
     p50_ms = {size: float(np.median(times_ms)) for size, times_ms in times.items()}
     worst_ms = {size: _worst_ms(times_ms) for size, times_ms in times.items()}
-    return LoadedModel(contract, session, inputs, batches, _first(golden), p50_ms, worst_ms)
+    return LoadedModel(contract, session, inputs, batches, _first(golden), p50_ms, worst_ms, engine)
 
 
 def _check_golden(folder: Path, session: Session, golden: Golden) -> None:

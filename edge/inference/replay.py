@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import numpy as np
 from pydantic import ValidationError
 
 from edge.config.pipeline import Pipeline as PipelineSettings
-from edge.engines import load_engine
-from edge.host.machine import fingerprint
+from edge.engines import Engine, load_engine
 from edge.inference.contract import CONTRACT_FILE, Contract
+from edge.inference.engine_choice import CACHE_FOLDER, machine
 from edge.inference.loaded import LoadedModel, load_model
 from edge.inference.pipeline import Pipeline
 from edge.inference.verdicts import AnomalyRule, Judgement, rule_for, worst_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from edge.config.pipeline import DecisionRule
     from edge.inference.graph import Graph
+    from edge.settings import Engine as EngineSettings
     from schemas.evidence import Evidence, ModelUsed, Tensor
 
 _SHORT: Final = 12  # of a digest, for people
@@ -73,6 +75,7 @@ class Replayed:
     judgement: Judgement
     engine: str
     engine_version: str
+    engine_options: str
     machine: str
 
     @property
@@ -95,6 +98,8 @@ class Replayed:
             found.append(f"another engine: {self.engine}, then {then.engine}")
         if self.engine_version != then.engine_version:
             found.append(f"another version of the engine: {self.engine_version}, then {then.engine_version}")
+        if self.engine == then.engine and self.engine_options != then.engine_options:
+            found.append(f"other options of the engine: {self.engine_options}, then {then.engine_options}")
         if self.machine != then.machine:
             found.append(f"another machine: {self.machine}, then {then.machine}")
         if then.batch > 1:
@@ -145,22 +150,23 @@ def _plain(part: str) -> bool:
     return bool(part) and "/" not in part and not part.startswith(".")
 
 
-def replay(evidence: Evidence, models: Path, engine: str = "") -> Replayed:
-    """Run evidence again, on the engine that it ran on, or on another.
+def replay(evidence: Evidence, home: Path, settings: EngineSettings, engine: str = "") -> Replayed:
+    """Run evidence again in a device folder: on the engine and with the options that it ran with, or on another engine.
 
     Raises:
         ReplayError: a model or the engine is not here, or this version can't run such a pipeline.
     """
-    settings = _settings(evidence)
-    folders = [(find_model(models, used), used) for used in evidence.models]
+    pipeline = _settings(evidence)
+    folders = [(find_model(home / settings.folder, used), used) for used in evidence.models]
     loaded: list[LoadedModel] = []
     try:
-        runs_on = load_engine(engine or evidence.engine)
-        loaded += [load_model(folder, runs_on, used.digest) for folder, used in folders]
+        runs_on = _engine(evidence, home, settings, engine)
+        for folder, used in folders:
+            loaded.append(load_model(folder, runs_on, used.digest))
         inputs = {tensor.name: array_of(tensor) for tensor in evidence.inputs}
-        graph = _graph(evidence, settings, loaded)
+        graph = _graph(evidence, pipeline, loaded)
         found = graph.run({name: np.repeat(array, evidence.batch, axis=0) for name, array in inputs.items()})
-        judgement = _judge(evidence, settings, graph, found)
+        judgement = _judge(evidence, pipeline, graph, found)
     except ContractError as error:
         raise ReplayError(f"it can't be run here: {error}") from error
     finally:
@@ -168,8 +174,16 @@ def replay(evidence: Evidence, models: Path, engine: str = "") -> Replayed:
             model.session.close()
     now = graph.outputs(found, evidence.row)
     outputs = tuple(Compared(tensor.name, array_of(tensor), now.get(tensor.name)) for tensor in evidence.outputs)
-    name = engine or evidence.engine
-    return Replayed(evidence, inputs, outputs, judgement, name, runs_on.version(), fingerprint())
+    options = msgspec.json.encode(dict(runs_on.setup.options)).decode()
+    return Replayed(evidence, inputs, outputs, judgement, runs_on.setup.name, runs_on.version(), options, machine())
+
+
+def _engine(evidence: Evidence, home: Path, settings: EngineSettings, name: str) -> Engine:
+    if name in ("", evidence.engine):
+        name, options = evidence.engine, msgspec.json.decode(evidence.engine_options, type=dict[str, object])
+    else:
+        options = dict(settings.options.get(name, {}))
+    return load_engine(name, options, home / CACHE_FOLDER / name)
 
 
 def _settings(evidence: Evidence) -> PipelineSettings:

@@ -39,7 +39,7 @@ class Station:
         self._decisions = process.publisher(DECISION, Decision, pipeline=name)
         self._results = process.publisher(RESULT, Result, pipeline=name)
         self._insights = process.publisher(INSIGHT, Insight, pipeline=name)
-        self._evidence = EvidenceVoice(process, name, bulk, machine)
+        self._evidence = EvidenceVoice(process, self.pipeline, bulk, machine)
         self._tally, self._alarms = Tally(), AlarmWatch()
         self._gaps = 0
         self._sick = False

@@ -28,10 +28,11 @@ _ROOM: Final = 8_192  # of the largest message, for all that is no tensor and no
 
 
 class Computer(NamedTuple):
-    """What computed: the engine's name, its version, and the machine."""
+    """What computed: the engine's name, its version, its options as JSON, and the machine."""
 
     engine: str
     version: str
+    options: str
     machine: str
 
 
@@ -81,8 +82,8 @@ class Witness:
             kept_for=why, outcome=result.outcome, verdict=result.verdict, before=before, label=result.label,
             score=result.score, quality=result.quality, reason=result.reason, inputs=inputs, outputs=outputs,
             models=_models(result), recipe=answer.variant, settings=self._settings, engine=computer.engine,
-            engine_version=computer.version, machine=computer.machine, batch=answer.batch, row=answer.row,
-            time_ns=result.time_ns,
+            engine_version=computer.version, engine_options=computer.options, machine=computer.machine,
+            batch=answer.batch, row=answer.row, time_ns=result.time_ns,
         )  # fmt: skip
 
     def _why(self, result: Result) -> str:

@@ -19,10 +19,12 @@ from edge.engines import load_engine
 from edge.history.evidence import EvidenceError, EvidenceReader, open_writer, to_item
 from edge.history.keeper import EvidenceKeeper
 from edge.host.machine import fingerprint
+from edge.inference.engine_choice import machine
 from edge.inference.loaded import load_model
 from edge.inference.pipeline import Pipeline
 from edge.inference.replay import ReplayError, replay
 from edge.inference.witness import Computer, Witness
+from edge.settings import Engine as EngineSettings
 from edge.settings import Historian
 from schemas.evidence import Evidence
 from schemas.messages import Frame, Reading, Sample, Verdict
@@ -62,7 +64,11 @@ def pipeline(home, **settings):
 
 
 def computer():
-    return Computer("cpu", load_engine("cpu").version(), fingerprint())
+    return Computer("cpu", load_engine("cpu").version(), "{}", machine())
+
+
+def run_kept(evidence, home, engine=""):
+    return replay(evidence, home, EngineSettings(), engine)
 
 
 def frame(seq, pixels):
@@ -108,7 +114,7 @@ def test_every_row_of_a_batch_comes_back_to_the_bit(home, count):
     assert [evidence.result_id for evidence in kept] == [f"inspect-7-{seq}" for seq in range(1, count + 1)]
     assert max(evidence.batch for evidence in kept) == min(4, 2 ** int(np.log2(count)))
     for evidence in kept:
-        replayed = replay(evidence, home / "models")
+        replayed = run_kept(evidence, home)
         assert replayed.same, [(output.name, output.then, output.now) for output in replayed.outputs]
         assert replayed.judgement.verdict is Verdict.NOK
 
@@ -120,7 +126,7 @@ def test_a_graph_of_models_comes_back_to_the_bit_in_every_step(home):
     running.offer_frame(frame(1, tray), 1_000 * MS)
     (evidence,) = evidence_of(running, witness)
     assert [model.name for model in evidence.models] == ["finder", "caps"]
-    replayed = replay(evidence, home / "models")
+    replayed = run_kept(evidence, home)
     assert replayed.same
     assert {"find.boxes", "boxes.scores", "crops.crops", "judge.probabilities"} <= {o.name for o in replayed.outputs}
 
@@ -136,7 +142,7 @@ def test_a_recipe_s_own_model_and_rule_are_run(home):
     running.offer_frame(frame(1, noise(1)), 1_000 * MS)
     (evidence,) = evidence_of(running, witness)
     assert (evidence.recipe, [model.name for model in evidence.models]) == ("7", ["dark"])
-    assert replay(evidence, home / "models").same
+    assert run_kept(evidence, home).same
 
 
 def test_a_window_comes_back_and_an_alarm_that_lasts_is_judged_as_one(home):
@@ -147,7 +153,7 @@ def test_a_window_comes_back_and_an_alarm_that_lasts_is_judged_as_one(home):
         running.offer_reading(reading(seq, value), 999 * MS)
         kept += evidence_of(running, witness)
     assert [(evidence.before, evidence.verdict) for evidence in kept] == [("unknown", "nok")] + [("nok", "nok")] * 3
-    assert [replay(evidence, home / "models").same for evidence in kept] == [True] * 4
+    assert [run_kept(evidence, home).same for evidence in kept] == [True] * 4
 
 
 @pytest.mark.parametrize(
@@ -173,7 +179,7 @@ def test_late_and_unknown_are_kept_where_asked_for_and_drops_have_nothing_to_kee
     running.offer_frame(frame(2, noise(2)), 1_000 * MS)
     (evidence,) = evidence_of(running, witness)
     assert (evidence.kept_for, evidence.verdict, evidence.reason) == ("unknown", "unknown", "selftest: differs")
-    assert replay(evidence, home / "models").same, "what was not believed is compared by its bits"
+    assert run_kept(evidence, home).same, "what was not believed is compared by its bits"
 
 
 def test_a_burst_is_bounded_by_bytes_and_what_is_withheld_is_counted(home):
@@ -199,7 +205,7 @@ def test_outputs_that_are_too_large_for_a_message_give_way_to_the_judged_one(hom
     running.offer_frame(frame(1, tray), 1_000 * MS)
     (evidence,) = evidence_of(running, witness)
     assert [tensor.name for tensor in evidence.outputs] == ["judge.probabilities"]
-    assert replay(evidence, home / "models").same
+    assert run_kept(evidence, home).same
     witness._limit = 100
     running.offer_frame(frame(2, tray), 1_000 * MS)
     assert evidence_of(running, witness) == []
@@ -234,9 +240,15 @@ def test_one_other_bit_is_a_difference_and_the_likely_cause_is_named(home, capsy
     assert "then arm64 Other 00" in told
 
 
+def test_other_options_of_the_engine_are_named_and_those_of_then_are_used(home):
+    (evidence,) = rejected(home)
+    with pytest.raises(ReplayError, match="precise"):
+        run_kept(msgspec.structs.replace(evidence, engine_options='{"precise": true}'), home)
+
+
 def test_a_difference_without_a_known_cause_says_so(home):
     (evidence,) = rejected(home)
-    replayed = replay(other_bits(evidence), home / "models")
+    replayed = run_kept(other_bits(evidence), home)
     assert not replayed.same
     assert replayed.causes() == ["nothing that is known: the same engine on the same machine gave other bits"]
     (output,) = replayed.outputs
@@ -245,7 +257,7 @@ def test_a_difference_without_a_known_cause_says_so(home):
 
 def test_another_verdict_is_a_difference_though_the_outputs_are_the_same(home):
     (evidence,) = rejected(home)
-    replayed = replay(msgspec.structs.replace(evidence, verdict=Verdict.OK), home / "models")
+    replayed = run_kept(msgspec.structs.replace(evidence, verdict=Verdict.OK), home)
     assert all(output.same for output in replayed.outputs)
     assert not replayed.same
 
@@ -256,12 +268,12 @@ def test_what_can_t_be_run_says_why(home, capsys):
     assert run_again(home, "inspect-7-1", engine="abacus") == 2
     assert "no engine 'abacus'" in capsys.readouterr().err
     with pytest.raises(ReplayError, match="another version of PlantEdge"):
-        replay(msgspec.structs.replace(evidence, settings='{"model": "caps", "of_tomorrow": 1}'), home / "models")
+        run_kept(msgspec.structs.replace(evidence, settings='{"model": "caps", "of_tomorrow": 1}'), home)
     for name in ("../../etc", ""):
         (used,) = evidence.models
         strange = msgspec.structs.replace(evidence, models=[msgspec.structs.replace(used, version=name)])
         with pytest.raises(ReplayError, match="no name of a model"):
-            replay(strange, home / "models")
+            run_kept(strange, home)
 
 
 def test_a_version_that_moved_is_found_by_its_digest(home):
@@ -271,7 +283,7 @@ def test_a_version_that_moved_is_found_by_its_digest(home):
     text = (folder / "9" / "model.toml").read_text().replace('version = "1"', 'version = "9"')
     (folder / "9" / "model.toml").write_text(text)
     write_classifier(home / "models", inverted=True)
-    assert replay(evidence, home / "models").same
+    assert run_kept(evidence, home).same
 
 
 def test_an_empty_ring_and_a_lost_key_are_told_apart(home, capsys):
