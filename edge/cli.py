@@ -22,7 +22,7 @@ def _up(given: argparse.Namespace) -> int:
     return up(
         Options(
             home=given.home, for_s=given.for_s, plain=given.plain, report=given.report, parts_per_s=given.parts_per_s,
-            fleet=not given.no_fleet, influx=given.influx, influx_local=given.influx_local,
+            fleet=not given.no_fleet, influx=given.influx, influx_local=given.influx_local, watch=given.watch,
         )
     )  # fmt: skip
 
@@ -78,6 +78,12 @@ def _units(given: argparse.Namespace) -> int:
     return 0
 
 
+def _probe(given: argparse.Namespace) -> int:
+    from edge.commands.probe import probe
+
+    return probe(_named(given), given.models_dir)
+
+
 def _sim(given: argparse.Namespace) -> int:
     from edge.commands.sim import run
 
@@ -92,6 +98,16 @@ def _config(given: argparse.Namespace) -> int:
     return config_set(given.home, given.section, given.values)
 
 
+def _model(given: argparse.Namespace) -> int:
+    from edge.commands.model import list_models, rollback, use_model
+
+    if given.action == "list":
+        return list_models(given.home)
+    if given.action == "rollback":
+        return rollback(given.home, given.name)
+    return use_model(given.home, given.name, given.version)
+
+
 def _watch(given: argparse.Namespace) -> int:
     from edge.commands.watch import watch
 
@@ -102,6 +118,17 @@ def _write(given: argparse.Namespace) -> int:
     from edge.commands.bus import write
 
     return write(given.home, given.source, given.tag, given.value)
+
+
+def _replay(given: argparse.Namespace) -> int:
+    from edge.commands.replay import list_kept, run_again
+
+    if given.list:
+        return list_kept(given.home, given.pipeline, given.last)
+    if not given.result:
+        print("plantedge replay: which result? `plantedge replay --list` shows what is kept", file=sys.stderr)
+        return 2
+    return run_again(given.home, given.result, given.engine, given.save)
 
 
 def _accounts(given: argparse.Namespace) -> int:
@@ -169,6 +196,9 @@ def make_parser() -> argparse.ArgumentParser:
     broker.add_argument("--acl", action="store_true", help="print who may do what at the broker instead")
     units = add("units", _units, "print the systemd drop-ins of the process table")
     units.add_argument("--out", type=Path, metavar="DIR", help="write them there, such as /etc/systemd/system")
+    _add_replay(add("replay", _replay, "run what lies behind a verdict again and compare every bit"))
+    probe = add("probe", _probe, 'measure which engine runs the device\'s models best, for [runtime] engine = "auto"')
+    probe.add_argument("--models-dir", type=Path, metavar="DIR", help="models to measure with instead of the device's")
     _add_deploying(add)
     process = add("process", _process, "run one process in the foreground")
     process.add_argument("process", help="NAME or NAME@INSTANCE")
@@ -182,6 +212,7 @@ def _add_up(up: argparse.ArgumentParser) -> None:
     up.add_argument("--report", type=Path, metavar="FILE", help="write the run's figures there as JSON")
     up.add_argument("--parts-per-s", type=float, default=20.0, metavar="N", help="speed of the simulated line (20)")
     up.add_argument("--no-fleet", action="store_true", help="without the fleet service")
+    up.add_argument("--watch", action="store_true", help="follow changes of the models folder, for development")
     up.add_argument("--influx", default="", metavar="URL", help="copy the history to this InfluxDB")
     up.add_argument("--influx-local", action="store_true", help="start a private InfluxDB for that (needs influxd)")
 
@@ -195,10 +226,30 @@ def _add_bus_commands(add: Callable[[str, Run, str], argparse.ArgumentParser]) -
     config.add_argument("action", choices=["get", "set"])
     config.add_argument("section", nargs="?", help="a table of the settings, such as pipelines")
     config.add_argument("values", nargs="*", metavar="KEY=VALUE", help="KEY may be dotted: cap.decision.threshold=0.6")
+    _add_model(add("model", _model, "show which versions of models there are, run another one"))
     write = add("write", _write, "write one tag of a source")
     write.add_argument("source")
     write.add_argument("tag")
     write.add_argument("value", help="a number, true, false or text")
+
+
+def _add_replay(replay: argparse.ArgumentParser) -> None:
+    replay.add_argument("result", nargs="?", metavar="RESULT_ID", help="as a result, an output or MES names it")
+    replay.add_argument("--engine", default="", metavar="NAME", help="run it on another engine than it ran on")
+    replay.add_argument("--save", type=Path, metavar="DIR", help="write the picture and the tensors there")
+    replay.add_argument("--list", action="store_true", help="show what is kept, the newest first")
+    replay.add_argument("--pipeline", default="", metavar="P", help="list that of one pipeline")
+    replay.add_argument("--last", type=int, default=20, metavar="N", help="list so many (20)")
+
+
+def _add_model(model: argparse.ArgumentParser) -> None:
+    actions = model.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("list", help="print the versions in the models folder and what the runtimes say of them")
+    use = actions.add_parser("use", help="run a version, and pin it when every runtime serves it")
+    use.add_argument("name", help="of the model, as its folder is named")
+    use.add_argument("version", nargs="?", help="as its folder is named; without it the newest, and nothing is pinned")
+    back = actions.add_parser("rollback", help="return to the version that served before")
+    back.add_argument("name", help="of the model")
 
 
 def _add_deploying(add: Callable[[str, Run, str], argparse.ArgumentParser]) -> None:

@@ -18,7 +18,7 @@ from edge.inference.steps import op_names
 def cross_problems(tree: Tree, home: Path) -> list[Problem]:
     """Return every reference that leads nowhere, and every tag that is written twice."""
     found = [*_pipelines(tree), *_outputs(tree), *_twice_written(tree), *_streams(tree)]
-    return [*found, *_tag_lists(tree, home), *_drivers(tree)]
+    return [*found, *_tag_lists(tree, home), *_drivers(tree), *_engines(tree)]
 
 
 def _pipelines(tree: Tree) -> Iterator[Problem]:
@@ -118,6 +118,17 @@ def _drivers(tree: Tree) -> Iterator[Problem]:
             driver = entry.get("driver")
             if known and isinstance(driver, str) and driver not in known:
                 yield _nowhere((table, name, "driver"), "driver", driver, known, None)
+
+
+def _engines(tree: Tree) -> Iterator[Problem]:
+    """An engine is a file too; `auto` is whichever the probe chose."""
+    runtime, known = subtree(tree, "runtime"), [*_modules("edge.engines"), "auto"]
+    engine = runtime.get("engine")
+    if isinstance(engine, str) and engine not in known:
+        yield _nowhere(("runtime", "engine"), "engine", engine, known, None)
+    for name in subtree(runtime, "options"):
+        if name not in known:
+            yield _nowhere(("runtime", "options", name), "engine", name, known, None)
 
 
 def _modules(package: str) -> list[str]:

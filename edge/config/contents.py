@@ -18,6 +18,7 @@ from edge.config.problems import Problem, dotted, nearest
 from edge.config.toml_lines import KeyPath
 from edge.config.tree import Tree, is_list, is_tree, subtree, tables
 from edge.connectors import Driver, driver_names, load_driver
+from edge.engines import Setup, engine_file, engine_names
 from edge.inference.contract import CONTRACT_FILE, newest_version
 from edge.inference.slot_store import PINNED_FILE
 from edge.inference.steps import op_names, read_options
@@ -43,7 +44,13 @@ class TagList:
 def content_problems(tree: Tree, home: Path) -> tuple[list[Problem], list[str]]:
     """Return what doesn't fit the files behind the settings: at a key of the settings, and in those files."""
     lists = {name: one for name, source in tables(tree, "sources").items() if (one := _tag_list(source, home))}
-    found = [*_input_tags(tree, lists), *_output_tags(tree, lists), *_labels(tree, home), *_options(tree)]
+    found = [
+        *_input_tags(tree, lists),
+        *_output_tags(tree, lists),
+        *_labels(tree, home),
+        *_options(tree),
+        *_engines(tree),
+    ]
     found += _op_options(tree)
     return found, [problem for known in lists.values() for problem in known.problems]
 
@@ -128,6 +135,18 @@ def _op_options(tree: Tree) -> Iterator[Problem]:
                 read_options(op, subtree(step, "options"))
             except ContractError as error:
                 yield from (Problem(path, f"{dotted(path)}: {problem}") for problem in error.problems)
+
+
+def _engines(tree: Tree) -> Iterator[Problem]:
+    """What an engine says of its options, where its package is installed."""
+    for name, options in tables(subtree(tree, "runtime"), "options").items():
+        if name not in engine_names():
+            continue  # `edge.config.checks` tells that
+        try:
+            Setup(name, options).read(engine_file(name).Options)
+        except ContractError as error:
+            path: KeyPath = ("runtime", "options", name)
+            yield from (Problem(path, problem) for problem in error.problems)
 
 
 # --- references to tags ---------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 # Where that package is absent, OpenVINO goes without; only the uplink speaks to the outside.
 sys.modules["openvino_telemetry"] = cast(ModuleType, None)
 _ov: Any = importlib.import_module("openvino")  # by name: type checkers need not find what is optional
+_RELEASE: Final = str(_ov.__version__).partition("-")[0]  # the rest is its build
 _ERRORS: Final = (RuntimeError, ValueError, TypeError)
 # How every writer of protobuf begins the place of a tensor that lies in a file beside the model (onnx.proto:
 # external_data). OpenVINO would read it from wherever the process happens to stand, and no digest covers it.
@@ -115,7 +116,7 @@ def missing() -> str:
 
 def version() -> str:
     """Return what runs the models; see `edge.engines.Engine`."""
-    return f"openvino {_ov.__version__}"
+    return f"openvino {_RELEASE}"
 
 
 def load(contract: Contract, setup: Setup = PLAIN) -> Session:
@@ -143,7 +144,7 @@ def _config(options: Options, folder: Path | None, contract: Contract) -> dict[s
         found |= {"NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": options.threads, "ENABLE_CPU_PINNING": False}
     if folder is not None:
         # OpenVINO's own key covers model, device and version; the folder's name lets old ones be told and removed.
-        place = folder / f"{contract.sha256[:16]}-{options.device}-{_ov.__version__.partition('-')[0]}"
+        place = folder / f"{contract.sha256[:16]}-{options.device}-{_RELEASE}"
         place.mkdir(parents=True, exist_ok=True)
         found["CACHE_DIR"] = str(place)
     return found

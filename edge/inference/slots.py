@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from bus import Delivery
-from edge.engines import load_engine
 from edge.host.memory import give_back
 from edge.inference.contract import Contract, newest_version
+from edge.inference.engine_choice import device_engine
 from edge.inference.folder_watch import LOOK_S, FolderWatch
 from edge.inference.loaded import LoadedModel, load_model
 from edge.inference.slot_states import StateVoice
@@ -173,7 +173,7 @@ class Slots:
             folder = self._process.home / slot.folder if slot.folder else self._folder(slot)
             if active and _is(active, slot) and Contract.load(folder) == active.contract:
                 return active
-            engine = load_engine(self._process.settings.runtime.engine)
+            engine = device_engine(self._process.settings.runtime, self._process.home)
             return self._fitting(slot, load_model(folder, engine, slot.digest))
         except ContractError:
             give_back()

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import psutil
 import pytest
 
 from edge.engines import engine_file, engine_names, load_engine
+from edge.host.memory import give_back
 from edge.inference.contract import Contract
 from edge.inference.loaded import load_model
 from schemas.errors import ContractError
@@ -93,6 +95,20 @@ def test_a_closed_session_says_so(engine, tmp_path):
     session.close()
     with pytest.raises(ContractError, match="closed"):
         session.run({"image": np.zeros((1, *SHAPE), np.uint8)})
+
+
+def test_the_memory_of_closed_models_is_given_back(engine, tmp_path):
+    contract = Contract.load(write_classifier(tmp_path, shape=(224, 224, 3), deep=True))
+    feed = {"image": np.zeros((4, 224, 224, 3), np.uint8)}
+    resident = []
+    for _ in range(20):
+        session = engine.load(contract)
+        session.run(feed)
+        session.close()
+        del session
+        give_back()
+        resident.append(psutil.Process().memory_info().rss / 1e6)
+    assert resident[-1] - resident[4] < 6  # MB; one such model in memory takes more than 10
 
 
 def test_a_corrupt_file_is_refused_though_its_digest_is_right(engine, tmp_path):
