@@ -15,6 +15,7 @@ import numpy as np
 
 from bus.link import Backoff
 from edge.cameras import Picture, load_grabber
+from edge.host import metric_names as names
 from schemas.errors import ConnectorError, Oversized
 from schemas.messages import Frame, Phase, Quality, Severity, State
 from schemas.topics import FRAME
@@ -41,6 +42,9 @@ class Camera:
         self._backoff = Backoff()
         self._counters = process.counters
         self._counters.update(frames=0, lost=0)
+        camera, metrics = process.instance, process.metrics
+        self._seen = {one: metrics.counter(names.FRAMES, camera=camera, quality=one.value) for one in Quality}
+        self._failed = metrics.counter(names.GRAB_FAILURES, camera=camera)
 
     async def run(self) -> None:
         """Open the camera and publish what it takes, until it has no more."""
@@ -55,6 +59,7 @@ class Camera:
                     return
             except ConnectorError as error:
                 self._counters["lost"] += 1
+                self._failed.inc()
                 self._fault("camera_lost", str(error))
             await asyncio.sleep(self._backoff.take())
 
@@ -77,6 +82,7 @@ class Camera:
             return
         self._sent_s = time.monotonic()
         self._counters["frames"] += 1
+        self._seen[picture.quality].inc()
         self._mended("frame_oversized", "pictures fit again")
         if not self._faults:
             self._process.report(State.ACTIVE)

@@ -17,6 +17,7 @@ from bus import Delivery
 from bus.codec import encode
 from bus.typed import Publisher
 from edge.connectors import load_driver
+from edge.plc.gauges import SourceGauges
 from edge.plc.outputs import machine_of, output_problems, own_tags
 from edge.plc.poll import poll_groups
 from edge.plc.source import SourceLink
@@ -56,6 +57,8 @@ class Reporter:
         self._outputs: dict[str, Publisher[Output]] = {
             name: process.publisher(OUTPUT, Output, pipeline=name) for name in pipelines
         }
+        periods_ms = process.settings.sources[process.instance].groups
+        self._gauges = SourceGauges(process.metrics, process.instance, periods_ms, pipelines)
         self.stopping = False
         self._down = NOT_YET
         self._latched = dict.fromkeys(pipelines, "started")
@@ -63,6 +66,7 @@ class Reporter:
 
     def take(self, told: Told) -> None:
         """Publish one thing that the link told, except a write's outcome."""
+        self._gauges.take(told)
         match told:
             case Reading():
                 self._readings.send(told)

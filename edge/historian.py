@@ -18,6 +18,7 @@ from typing import NamedTuple
 from bus import Delivery
 from edge.flow import Flow
 from edge.history.forward import Forwarder
+from edge.history.gauges import HistorianGauges
 from edge.history.keeper import EvidenceKeeper
 from edge.history.points import Point, PointMaker
 from edge.history.retention import Retention
@@ -55,6 +56,7 @@ class Historian:
         self.stored = 0
         self.repeats = 0
         self.readings_dropped = 0
+        self.gauges = HistorianGauges(process.metrics)
 
     def reading(self, reading: Reading, _: Delivery) -> None:
         """Keep the tags that changed; QoS 0, so past the limit they are dropped and counted."""
@@ -98,13 +100,19 @@ class Historian:
         loop = asyncio.get_running_loop()
         while self._queue:
             batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+            began_s = time.monotonic()
             new = await loop.run_in_executor(self._thread, self._store.add, [waiting.point for waiting in batch])
+            self.gauges.commit.observe(time.monotonic() - began_s)
             for waiting in batch:
                 waiting.ack()
             self.stored += new
             self.repeats += len(batch) - new
             if forwarder is not None:
                 forwarder.wake()
+
+    def show(self) -> None:
+        """Bring the metrics up to date."""
+        self.gauges.stored(self.stored, self.repeats, self.readings_dropped, len(self._queue))
 
 
 async def _watch(process: Process, historian: Historian, keeper: EvidenceKeeper, forwarder: Forwarder | None) -> None:
@@ -118,10 +126,13 @@ async def _watch(process: Process, historian: Historian, keeper: EvidenceKeeper,
             evidence_kept=keeper.kept, evidence_dropped=keeper.dropped, evidence_failed=keeper.failed,
             evidence_mb=round(keeper.used_bytes / 1e6, 1),
         )  # fmt: skip
+        historian.show()
+        historian.gauges.evidence(keeper)
         if keeper.trouble:
             state, reason = State.DEGRADED, keeper.trouble
         if forwarder is not None:
             process.counters.update(archived=forwarder.state.written, archive_refused=forwarder.state.refused)
+            historian.gauges.archive(forwarder.state)
             since = forwarder.state.failing_since
             if since:
                 state, reason = State.DEGRADED, f"stored here, the archive is away: {forwarder.state.reason}"

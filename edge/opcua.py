@@ -14,6 +14,7 @@ from asyncua.server.server import Server
 
 from bus import Delivery
 from edge.flow import Flow
+from edge.host import metric_names as names
 from edge.inference.slot_states import worst
 from edge.opcua_server.security import SecuredServer, Users, secure
 from edge.opcua_server.space import NAMESPACE, Space
@@ -102,10 +103,12 @@ class Feed:
 
 async def _tick(process: Process, space: Space) -> None:
     period_s = process.settings.opcua.tick_ms / 1000
+    written = process.metrics.counter(names.NODE_WRITES)
     while True:
         started = time.monotonic()
         await space.write_pending()
         process.counters["node_writes"] = space.writes
+        written.reach(space.writes)
         await asyncio.sleep(max(0.0, period_s - (time.monotonic() - started)))
 
 

@@ -17,6 +17,7 @@ import psutil
 from bus import Address, Delivery, Tls
 from bus.client import ControlBus
 from bus.typed import Publisher, RateLimit, Reader
+from edge.host import metric_names as names
 from edge.process import Process
 from edge.security.identity import certificate_until_ns
 from edge.upstream.health import DeviceView, Machine
@@ -175,6 +176,7 @@ class Uplink:
                 self._process.report(State.ACTIVE)
             self._account(fleet)
             self._process.counters["outbox"] = len(self._outbox)
+            self._process.metrics.gauge(names.OUTBOX).set(len(self._outbox))
             try:
                 async with asyncio.timeout(RETRY_S):
                     await self._wake.wait()
@@ -186,7 +188,8 @@ class Uplink:
         total = stats.bytes_out + stats.bytes_in
         self._outbox.add_wire_bytes(total - self._wire_seen)
         self._wire_seen = total
-        self._process.counters["upstream_bytes_today"] = self._outbox.wire_bytes(today())
+        self._process.counters["upstream_bytes_today"] = bytes_today = self._outbox.wire_bytes(today())
+        self._process.metrics.gauge(names.UPSTREAM_BYTES).set(bytes_today)
 
     # -- from the fleet -----------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ class ForwardState:
 
     written: int = 0
     refused: int = 0
+    behind: int = 0  # points that the archive has not got yet
     failing_since: float = 0.0
     reason: str = ""
 
@@ -74,10 +75,13 @@ class Forwarder(threading.Thread):
 
     def forward_once(self, store: Store) -> int:
         """Write the next batch and move the cursor; return how many points it had."""
-        batch = store.after(store.cursor(CURSOR), BATCH)
+        newest, cursor = store.last_id(), store.cursor(CURSOR)
+        self.state.behind = max(0, newest - cursor)
+        batch = store.after(cursor, BATCH)
         if batch:
             self._write(batch)
             store.move(CURSOR, batch[-1].id)
+            self.state.behind = max(0, newest - batch[-1].id)
         return len(batch)
 
     def _write(self, batch: list[Stored]) -> None:

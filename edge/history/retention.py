@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from edge.history.store import Store
+from edge.host import metric_names as names
 from edge.process import Process
 from schemas.messages import Phase, Severity
 
@@ -52,6 +53,7 @@ class Retention:
             while used > quota and await self._on_thread(self._store.drop_oldest, measurement):
                 used = await self._used()
         self._process.counters["store_mb"] = round(used / 1e6, 1)
+        self._process.metrics.gauge(names.STORE_BYTES).set(used)
 
     def _alarm(self, high: bool, used: int, quota: int) -> None:
         if high == self._alarmed:

@@ -155,6 +155,10 @@ ARCHIVE_BEHIND = _gauge("historian_archive_behind_rows", "Points that the archiv
 ARCHIVE_LAG_SECONDS = _gauge("historian_archive_lag_seconds", "For how long the archive has taken nothing.",
                              _HISTORIAN)  # fmt: skip
 
+EVIDENCE_KEPT = _counter("evidence_kept", "Inputs that are kept for `plantedge replay`.", _HISTORIAN)
+EVIDENCE_DROPPED = _counter("evidence_dropped", "Inputs that could not be kept.", _HISTORIAN)
+EVIDENCE_BYTES = _gauge("evidence_bytes", "Size of the ring of evidence.", _HISTORIAN)
+
 NODE_WRITES = _counter("opcua_node_writes", "Values written to nodes of the address space.", ("opcua",))
 MES_REFUSED = _counter("mes_tags_refused", "Values that can't stand in a MES message.", ("mirror",))
 OUTBOX = _gauge("uplink_outbox_messages", "Messages that wait for the fleet.", ("uplink",))

@@ -10,6 +10,7 @@ import time
 from datetime import UTC, datetime
 
 from bus.typed import Publisher
+from edge.host import metric_names as names
 from edge.plc.tags import load_tags
 from edge.process import Process
 from schemas.messages import Event, MesEvent, MesResult, MesTag, Quality, Reading, Result, Value
@@ -63,6 +64,7 @@ class MesSink:
     def __init__(self, process: Process) -> None:
         """Learn the tags' units from the sources' tag lists."""
         self._process = process
+        self._refused = process.metrics.counter(names.MES_REFUSED)
         self._period_s = 1.0 / process.settings.mirror.tag_hz
         self._units = {
             (name, tag.name): tag.unit
@@ -81,6 +83,7 @@ class MesSink:
             key = (reading.source, name)
             if key not in self._pending and len(self._pending) >= MAX_TAGS:
                 self._process.counters["tags_refused"] = self._process.counters.get("tags_refused", 0) + 1
+                self._refused.inc()
                 continue
             self._pending[key] = MesTag(
                 time=iso_time(reading.time_ns), source=reading.source, tag=name, value=json_safe(sample.value),
