@@ -21,6 +21,8 @@ from schemas.messages import Frame, Phase, Quality, Severity, State
 from schemas.topics import FRAME
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from bus.typed import Publisher
     from edge.process import Process
     from edge.settings import Camera as CameraSettings
@@ -109,16 +111,29 @@ class Camera:
 
 
 def judged(picture: Picture) -> Picture:
-    """Return a picture as Bad if it shows nothing: a covered lens, a light that is off, an overdriven sensor.
+    """Return a picture as Bad if it shows nothing: a covered lens, a light that is off, an overdriven or dead sensor.
 
     A classifier knows nothing of such pictures and may call them good with great confidence.
     """
     pixels = picture.pixels
-    if picture.quality is Quality.BAD or pixels.dtype != np.uint8:
+    if picture.quality is Quality.BAD:
         return picture
-    if pixels.size and int(pixels.max()) - int(pixels.min()) >= LEAST_CONTRAST:
-        return picture
-    return replace(picture, quality=Quality.BAD, reason="no contrast: is the lens covered, or the light off?")
+    reason = ""
+    if pixels.dtype == np.uint8:
+        if not pixels.size or int(pixels.max()) - int(pixels.min()) < LEAST_CONTRAST:
+            reason = "no contrast: is the lens covered, or the light off?"
+    elif pixels.dtype.kind == "f":
+        reason = _flaw(pixels)
+    return replace(picture, quality=Quality.BAD, reason=reason) if reason else picture
+
+
+def _flaw(samples: NDArray[np.floating]) -> str:
+    """Say what is wrong with a window of samples [..., channels], "" if nothing is."""
+    if not samples.size or not np.isfinite(samples).all():
+        return "not a finite number among the samples"
+    channels = samples.reshape(-1, samples.shape[-1])
+    flat = np.flatnonzero(channels.max(axis=0) == channels.min(axis=0))
+    return f"channel {flat[0]} never moves: is its sensor connected, or overdriven?" if flat.size else ""
 
 
 async def main(process: Process) -> None:

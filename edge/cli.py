@@ -70,7 +70,7 @@ def _broker(given: argparse.Namespace) -> int:
 def _units(given: argparse.Namespace) -> int:
     from edge.commands.printed import units, write_units
 
-    found = units(given.home)
+    found = units(given.home, given.board)
     if given.out:
         write_units(given.out, found)
     else:
@@ -195,6 +195,7 @@ def make_parser() -> argparse.ArgumentParser:
     broker = add("broker", _broker, "print the broker's configuration for production")
     broker.add_argument("--acl", action="store_true", help="print who may do what at the broker instead")
     units = add("units", _units, "print the systemd drop-ins of the process table")
+    units.add_argument("--board", default="", metavar="NAME", help="a profile of deploy/boards (the device's own)")
     units.add_argument("--out", type=Path, metavar="DIR", help="write them there, such as /etc/systemd/system")
     _add_replay(add("replay", _replay, "run what lies behind a verdict again and compare every bit"))
     probe = add("probe", _probe, 'measure which engine runs the device\'s models best, for [runtime] engine = "auto"')
@@ -280,8 +281,10 @@ def _add_sim(sim: argparse.ArgumentParser) -> None:
     fault.add_argument("kind", choices=["cut", "slow", "garbage"])
     fault.add_argument("--cable", choices=["modbus", "camera"], default="modbus")
     fault.add_argument("--for", dest="for_s", type=float, default=5.0, metavar="S")
-    disturb = actions.add_parser("disturb", help="begin a fault of the process itself")
-    disturb.add_argument("kind", choices=["overheat", "jam", "fill_drift"])
+    disturb = actions.add_parser(
+        "disturb", help="begin a fault of the line itself or of its gearbox, which wears within 30 s"
+    )
+    disturb.add_argument("kind", choices=["overheat", "jam", "fill_drift", "imbalance", "bearing", "looseness"])
     disturb.add_argument("--severity", type=float, default=1.0)
     actions.add_parser("clear", help="mend all cables, end the process fault")
     actions.add_parser("rearm", help="press the operator's reset")

@@ -1,7 +1,9 @@
-"""The camera of the simulated plant (`plantedge sim plant`): a TCP server that pushes one picture per trigger.
+"""A camera or sensor of the simulated plant (`plantedge sim plant`): a TCP server that pushes one shot per trigger.
 
-`address` is `host:port`; the framing is described in edge/sim/camera.py. With each picture its age travels, not an
-instant: the trigger lies that long before the moment when the picture began to arrive.
+`address` is `host:port`. Option `view`: `line` (the camera at the ejector, the default), `tray` (the accumulation
+table) or `gear` (the vibration of the filler's gearbox, float32 [samples, 2] in m/s2). The framing is described in
+edge/sim/camera.py. With each shot its age travels, not an instant: the trigger lies that long before the moment when
+the shot began to arrive.
 """
 
 from __future__ import annotations
@@ -28,11 +30,13 @@ if TYPE_CHECKING:
 # A cable that is pulled says nothing: the kernel asks each second, and gives up after the third silence.
 _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 1), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 3))
 _LENGTH_BYTES: Final = 4
+VIEWS: Final = ("line", "tray", "gear")
 
 
 @asynccontextmanager
 async def open_camera(settings: Camera, home: Path) -> AsyncGenerator[AsyncIterator[Picture], None]:
     """Connect; see `edge.cameras.Grabber`."""
+    view = _view(settings)
     host, _, port = settings.address.rpartition(":")
     if not host or not port.isdigit():
         raise ConnectorError(f"camera address {settings.address!r}: write host:port")
@@ -45,10 +49,20 @@ async def open_camera(settings: Camera, home: Path) -> AsyncGenerator[AsyncItera
         ) from error
     try:
         _watch_link(writer)
-        async with aclosing(_pictures(settings.address, reader)) as pictures:
+        writer.write(f"{view}\n".encode())
+        async with aclosing(_pictures(f"{settings.address} ({view})", reader)) as pictures:
             yield pictures
     finally:
         writer.transport.abort()
+
+
+def _view(settings: Camera) -> str:
+    if unknown := sorted(settings.options.keys() - {"view"}):
+        raise ConnectorError(f"camera option {unknown[0]}: not known; there is view")
+    view = str(settings.options.get("view", VIEWS[0]))
+    if view not in VIEWS:
+        raise ConnectorError(f"camera option view = {view!r}: there are {', '.join(VIEWS)}")
+    return view
 
 
 def _watch_link(writer: asyncio.StreamWriter) -> None:

@@ -1,9 +1,10 @@
-"""The simulated line camera: a TCP server that pushes one picture per trigger to every grabber that is connected.
+"""The simulated plant's cameras and sensors: a TCP server that pushes one shot per trigger to every grabber.
 
 Framing, both ends in this file (`pack_shot`, `read_shot`): a 4-byte big-endian length, then that many bytes of
 MessagePack, one map with the keys of `Shot`. `age_us` is the chunk data of a machine-vision camera: the time from the
-trigger to the moment when the bytes left, so that a grabber on another clock can date the trigger. A grabber sends
-nothing. The newest picture wins: one that a slow grabber has not taken is replaced and counted.
+trigger to the moment when the bytes left, so that a grabber on another clock can date the trigger. A grabber says in
+one line which of them it wants (`line`, `tray`, `gear`), then nothing. The newest picture wins: one that a slow grabber
+has not taken is replaced and counted.
 """
 
 from __future__ import annotations
@@ -12,18 +13,16 @@ import asyncio
 import contextlib
 import socket
 import struct
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
-import numpy as np
-
-from edge.sim.parts import PartStream
 
 _LENGTH = struct.Struct(">I")
 _BUFFER = 65_536  # a few pictures: with the kernel's megabytes a slow grabber would see the past
 MAX_SHOT_BYTES = 64 * 1024 * 1024
+_NAME_BYTES = 256
+_NAMED_S = 5.0
 
 
 class Shot(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,109 +60,44 @@ def read_shot(receive: Callable[[int], bytes]) -> Shot:
         raise ValueError(f"not a shot: {error}") from error
 
 
-class Album:
-    """Pictures drawn a few parts ahead in a thread of its own, while somebody looks."""
-
-    def __init__(self, stream: PartStream, ahead: int = 24) -> None:
-        """Draw nothing until `start`."""
-        self.drawn_late = 0
-        self._stream = stream
-        self._ahead = ahead
-        self._ready: dict[int, bytes] = {}
-        self._next = 1
-        self._wanted = False
-        self._open = True
-        self._turn = threading.Condition()
-        self._thread = threading.Thread(target=self._draw, name="sim-album", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop the thread and wait for it."""
-        with self._turn:
-            self._open = False
-            self._turn.notify()
-        self._thread.join(timeout=2.0)
-
-    def want(self, wanted: bool) -> None:
-        """Say whether anybody looks."""
-        with self._turn:
-            self._wanted = wanted
-            self._turn.notify()
-
-    def take(self, part_id: int) -> bytes:
-        """Return the pixels of a part; drawn on the spot, and counted, if the thread has not come that far."""
-        with self._turn:
-            pixels = self._ready.pop(part_id, None)
-            for old in [known for known in self._ready if known < part_id]:
-                del self._ready[old]
-            self._next = max(self._next, part_id + 1)
-            self._turn.notify()
-        if pixels is None:
-            self.drawn_late += 1
-            pixels = self._stream.image(part_id).tobytes()
-        return pixels
-
-    def _draw(self) -> None:
-        while True:
-            with self._turn:
-                self._turn.wait_for(lambda: not self._open or (self._wanted and len(self._ready) < self._ahead))
-                if not self._open:
-                    return
-                part_id, self._next = self._next, self._next + 1
-            pixels = self._stream.image(part_id).tobytes()
-            with self._turn:
-                self._ready[part_id] = pixels
-
-
-class CameraServer:
-    """Pushes each picture to the grabbers; `shoot` never waits."""
+class Feed:
+    """What one camera or sensor of the plant shows; `shoot` never waits."""
 
     def __init__(
-        self, album: Album, shape: tuple[int, ...] = (64, 64, 3), dtype: str = np.dtype(np.uint8).name
+        self,
+        take: Callable[[int], bytes],
+        shape: tuple[int, ...],
+        dtype: str,
+        want: Callable[[bool], None] | None = None,
     ) -> None:
-        """Serve nobody until `listen`."""
+        """`take` returns the data of a number; `want` is told whether anybody looks."""
         self.sent = 0
         self.replaced = 0
-        self._album = album
+        self._take, self._want = take, want
         self._shape, self._dtype = shape, dtype
         self._grabbers: set[_Grabber] = set()
-        self._server: asyncio.Server | None = None
 
     @property
     def grabbers(self) -> int:
         """How many are connected."""
         return len(self._grabbers)
 
-    async def listen(self, host: str, port: int) -> int:
-        """Start to serve; return the port."""
-        self._server = await asyncio.start_server(self._serve, host, port)
-        return int(self._server.sockets[0].getsockname()[1])
-
-    def close(self) -> None:
-        """Stop to serve and end all connections."""
-        if self._server is not None:
-            self._server.close()
-        for grabber in list(self._grabbers):
-            grabber.close()
-
-    def shoot(self, part_id: int, trigger_ns: int) -> None:
-        """Take a picture of a part, triggered at `trigger_ns` of CLOCK_MONOTONIC."""
+    def shoot(self, number: int, trigger_ns: int) -> None:
+        """Show what was triggered at `trigger_ns` of CLOCK_MONOTONIC."""
         if not self._grabbers:
             return
-        pixels = self._album.take(part_id)
+        data = self._take(number)
         for grabber in self._grabbers:
-            self.replaced += grabber.offer(part_id, trigger_ns, pixels)
+            self.replaced += grabber.offer(number, trigger_ns, data)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Push to one grabber until its connection ends."""
         grabber = _Grabber(writer, self._pack)
         self._grabbers.add(grabber)
-        self._album.want(True)
+        self._look()
         sender = asyncio.ensure_future(grabber.send_all())
         try:
-            await reader.read()  # a grabber says nothing: this ends with its connection
+            await reader.read()  # a grabber says nothing more: this ends with its connection
         except OSError:
             pass
         finally:
@@ -171,13 +105,54 @@ class CameraServer:
             with contextlib.suppress(asyncio.CancelledError, OSError):
                 await sender
             self._grabbers.discard(grabber)
-            self._album.want(bool(self._grabbers))
+            self._look()
             writer.close()
 
-    def _pack(self, part_id: int, trigger_ns: int, pixels: bytes) -> bytes:
+    def close(self) -> None:
+        """End all connections."""
+        for grabber in list(self._grabbers):
+            grabber.close()
+
+    def _look(self) -> None:
+        if self._want is not None:
+            self._want(bool(self._grabbers))
+
+    def _pack(self, number: int, trigger_ns: int, data: bytes) -> bytes:
         self.sent += 1
         age_us = (time.monotonic_ns() - trigger_ns) // 1000
-        return pack_shot(Shot(part_id=part_id, age_us=age_us, shape=self._shape, dtype=self._dtype, data=pixels))
+        return pack_shot(Shot(part_id=number, age_us=age_us, shape=self._shape, dtype=self._dtype, data=data))
+
+
+class CameraServer:
+    """One port for all that the plant's cameras and sensors show."""
+
+    def __init__(self, feeds: Mapping[str, Feed]) -> None:
+        """Serve nobody until `listen`. `feeds` by the name that a grabber asks for."""
+        self.feeds = feeds
+        self._server: asyncio.Server | None = None
+
+    async def listen(self, host: str, port: int) -> int:
+        """Start to serve; return the port."""
+        self._server = await asyncio.start_server(self._serve, host, port, limit=_NAME_BYTES)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def close(self) -> None:
+        """Stop to serve and end all connections."""
+        if self._server is not None:
+            self._server.close()
+        for feed in self.feeds.values():
+            feed.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(_NAMED_S):
+                feed = self.feeds.get((await reader.readline()).decode(errors="replace").strip())
+        except (OSError, ValueError, TimeoutError):
+            feed = None
+        if feed is None:
+            writer.close()
+            return
+        await feed.serve(reader, writer)
 
 
 class _Grabber:

@@ -1,7 +1,8 @@
 """How a simulated plant is asked and disturbed: one line of JSON each way over a unix socket.
 
 Requests: `{"do": "state"}`, `{"do": "fault", "kind": "cut|slow|garbage", "cable": "modbus|camera", "for_s": 5}`,
-`{"do": "disturb", "kind": "overheat|jam|fill_drift", "severity": 1}`, `{"do": "rearm"}`, `{"do": "clear"}`.
+`{"do": "disturb", "kind": "overheat|jam|fill_drift|imbalance|bearing|looseness", "severity": 1}`, `{"do": "rearm"}`,
+`{"do": "clear"}`.
 The answer is the plant's state, or `{"error": "..."}`.
 """
 
@@ -53,7 +54,7 @@ def send_fault(path: Path, kind: str, for_s: float, cable: str = "modbus") -> St
 
 
 def send_disturbance(path: Path, kind: str, severity: float = 1.0) -> State:
-    """Begin a fault of the process itself (`overheat`, `jam`, `fill_drift`)."""
+    """Begin a fault of the line (overheat, jam, fill_drift) or of its gearbox (imbalance, bearing, looseness)."""
     return ask(path, {"do": "disturb", "kind": kind, "severity": severity})
 
 

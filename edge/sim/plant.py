@@ -1,4 +1,7 @@
-"""A simulated bottling plant with real protocol servers: a Modbus TCP controller and a line camera, behind cables.
+"""A simulated bottling plant with real protocol servers, behind cables: a Modbus TCP controller, cameras and a sensor.
+
+The line camera sees each part, the tray camera the accumulation table behind the ejector each second; a sensor on the
+filler's gearbox gives a snapshot of its vibration each second.
 
 `python -m edge.sim.plant --modbus-port 0 --camera-port 0` prints one line of JSON with its ports once it is ready and
 runs until SIGTERM or SIGINT. `edge.sim.control` asks for its state and breaks its cables.
@@ -21,17 +24,24 @@ from typing import cast, get_args
 
 import uvloop
 
+from edge.sim.album import Album
 from edge.sim.cable import FAULT_KINDS, Cable
 from edge.sim.cable import FaultKind as CableFaultKind
-from edge.sim.camera import Album, CameraServer
+from edge.sim.camera import CameraServer, Feed
 from edge.sim.control import State, serve_control
 from edge.sim.controller import Controller, LineState
+from edge.sim.gearbox import SHAPE, Gearbox
 from edge.sim.ladder import Ladder
 from edge.sim.line import Line
+from edge.sim.optics import SIZE
 from edge.sim.parts import PartStream
 from edge.sim.ports import CAMERA_PORT, MODBUS_PORT
 from edge.sim.signals import FaultKind as ProcessFaultKind
+from edge.sim.tray import HIGH, WIDE, TrayStream
+from edge.sim.vibration import GEAR_FAULTS
 
+GLANCE_S = 1.0  # between two pictures of the table, and two snapshots of the gearbox
+_AHEAD_TRAYS = 2
 _SWITCH_S = 0.0005  # the drawing thread gives way this soon; Python's 5 ms would show in the triggers
 
 
@@ -62,11 +72,22 @@ class Plant:
         self.state = LineState()
         self.ladder = Ladder(self._began_s, options.manual_rearm)
         self.controller = Controller(self.ladder, self.state)
-        self.album = Album(stream)
-        self.camera = CameraServer(self.album)
+        self.gearbox = Gearbox(options.seed, self.state)
+        self.trays = TrayStream(options.seed, options.defect_rate)
+        self.albums = {
+            "line": Album(lambda number: stream.image(number).tobytes()),
+            "tray": Album(lambda number: self.trays.image(number).tobytes(), _AHEAD_TRAYS),
+        }
+        self.feeds = {
+            "line": Feed(self.albums["line"].take, (SIZE, SIZE, 3), "uint8", self.albums["line"].want),
+            "tray": Feed(self.albums["tray"].take, (HIGH, WIDE, 3), "uint8", self.albums["tray"].want),
+            "gear": Feed(self.gearbox.snapshot, SHAPE, "float32"),
+        }
+        self.camera = CameraServer(self.feeds)
         self.line = Line(
-            stream, self.ladder, self.state, self.camera.shoot, options.parts_per_s, options.travel_ms / 1e3
+            stream, self.ladder, self.state, self.feeds["line"].shoot, options.parts_per_s, options.travel_ms / 1e3
         )
+        self._glances = 0
         self.cables = {"modbus": Cable(options.seed), "camera": Cable(options.seed + 1)}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -77,21 +98,31 @@ class Plant:
             "camera": self.cables["camera"].lay(self.options.host, self.options.camera_port, behind[1]),
         }
         control = await serve_control(self.options.control, self.answer) if self.options.control else None
-        self.album.start()
-        line = asyncio.ensure_future(self.line.run())
+        for album in self.albums.values():
+            album.start()
+        line, glances = asyncio.ensure_future(self.line.run()), asyncio.ensure_future(self._glance())
         print(
             json.dumps({f"{name}_port": port for name, port in self.ports.items()} | {"pid": os.getpid()}), flush=True
         )
         try:
-            await _first_of(line, asyncio.ensure_future(_set(stop)))
+            await _first_of(line, glances, asyncio.ensure_future(_set(stop)))
         finally:
             if control is not None:
                 control.close()
             for cable in self.cables.values():
                 cable.close()
             self.camera.close()
-            self.album.close()
+            for album in self.albums.values():
+                album.close()
             await self.controller.close()
+
+    async def _glance(self) -> None:
+        """Trigger what does not wait for a part: the tray camera and the gearbox's sensor."""
+        while True:
+            await asyncio.sleep(GLANCE_S)
+            self._glances += 1
+            for name in ("tray", "gear"):
+                self.feeds[name].shoot(self._glances, time.monotonic_ns())
 
     # -- control ------------------------------------------------------------------------------------------------------
 
@@ -107,12 +138,12 @@ class Plant:
             case "fault":
                 self._fault(request)
             case "disturb":
-                kind = _one_of("kind", request.get("kind"), get_args(ProcessFaultKind))
-                self.line.disturb(cast(ProcessFaultKind, kind), _number("severity", request.get("severity", 1.0)))
+                self._disturb(request)
             case "rearm":
                 self.ladder.press_reset(time.monotonic())
             case "clear":
                 self.line.disturb(None)
+                self.gearbox.disturb(None)
                 for cable in self.cables.values():
                     cable.clear()
             case other:
@@ -123,6 +154,14 @@ class Plant:
         cable = self.cables[_one_of("cable", request.get("cable", "modbus"), tuple(self.cables))]
         kind = cast(CableFaultKind, _one_of("kind", request.get("kind"), FAULT_KINDS))
         cable.damage(kind, _number("for_s", request.get("for_s", 5.0)), _number("delay_s", request.get("delay_s", 0.2)))
+
+    def _disturb(self, request: dict[str, object]) -> None:
+        kind = _one_of("kind", request.get("kind"), (*get_args(ProcessFaultKind), *GEAR_FAULTS))
+        severity = _number("severity", request.get("severity", 1.0))
+        if kind in GEAR_FAULTS:
+            self.gearbox.disturb(kind, severity)
+        else:
+            self.line.disturb(cast(ProcessFaultKind, kind), severity)
 
     def report(self) -> State:
         """Return all counters and what the plant is doing."""
@@ -138,10 +177,14 @@ class Plant:
             "heartbeat": self.ladder.heartbeat,
             "part_id": self.ladder.part_id,
             "modbus_requests": self.controller.requests,
-            "grabbers": self.camera.grabbers,
-            "pictures_sent": self.camera.sent,
-            "pictures_replaced": self.camera.replaced,
-            "pictures_drawn_late": self.album.drawn_late,
+            "grabbers": sum(feed.grabbers for feed in self.feeds.values()),
+            "pictures_sent": sum(feed.sent for feed in self.feeds.values()),
+            "pictures_replaced": sum(feed.replaced for feed in self.feeds.values()),
+            "pictures_drawn_late": sum(album.drawn_late for album in self.albums.values()),
+            "glances": self._glances,
+            "tray_good": self.trays.tray(self._glances).good,
+            "gear": self.gearbox.condition,
+            "gear_wear": round(self.gearbox.wear, 3),
             "max_behind_ms": round(self.line.max_behind_ms, 3),
             "uptime_s": round(time.monotonic() - self._began_s, 3),
             "faults": {name: cable.fault.kind for name, cable in self.cables.items() if cable.fault is not None},

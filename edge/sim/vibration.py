@@ -43,7 +43,7 @@ _T: Final = np.arange(SAMPLES) / RATE_HZ
 _RING: Final = np.arange(160) / RATE_HZ  # a strike has died away after 25 ms
 _MAINS_HZ: Final = 100.0  # magnetic hum: twice the mains frequency
 _SLIP: Final = 0.01
-_RANGE: Final = 160.0  # the sensor's, m/s2
+RANGE: Final = 160.0  # the sensor's, m/s2
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def vibration(
     axial += moment.machine.axial * ringing
     rest = 1.0 + 0.6 * grown * (fault == "looseness")
     both = np.stack([radial + rest * _noise(moment), axial + rest * _noise(moment)], axis=-1)
-    return np.clip(both, -_RANGE, _RANGE).astype(np.float32)
+    return np.clip(both, -RANGE, RANGE).astype(np.float32)
 
 
 @lru_cache(maxsize=256)

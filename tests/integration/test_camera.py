@@ -12,7 +12,8 @@ from edge.camera import judged
 from edge.cameras import Picture, camera_drivers, load_grabber
 from edge.host.clock import boot_id
 from edge.settings import Camera
-from edge.sim.camera import Album, CameraServer, Shot, pack_shot
+from edge.sim.album import Album
+from edge.sim.camera import CameraServer, Feed, Shot, pack_shot
 from edge.sim.parts import PartStream
 from schemas.errors import ConnectorError
 from schemas.messages import Phase, Quality, State
@@ -43,9 +44,10 @@ def device(tmp_path):
 
 @pytest.fixture
 async def plant_camera():
-    album = Album(PartStream(1))
+    stream = PartStream(1)
+    album = Album(lambda number: stream.image(number).tobytes())
     album.start()
-    server = CameraServer(album)
+    server = CameraServer({"line": Feed(album.take, (64, 64, 3), "uint8", album.want)})
     yield server
     server.close()
     album.close()
@@ -85,7 +87,7 @@ async def shoot_until(server, frames, count):
     async with asyncio.timeout(10):
         while len(frames.all) < count:
             part += 1
-            server.shoot(part, time.monotonic_ns())
+            server.feeds["line"].shoot(part, time.monotonic_ns())
             await asyncio.sleep(0.01)
 
 
@@ -96,7 +98,7 @@ async def test_the_plants_pictures_arrive_with_their_parts_and_triggers(device, 
     before_ns = time.monotonic_ns()
     async with asyncio.timeout(5):
         while not watched.frames.all:  # a grabber that is connected may not be accepted yet
-            plant_camera.shoot(7, before_ns - 1_000_000_000)
+            plant_camera.feeds["line"].shoot(7, before_ns - 1_000_000_000)
             await asyncio.sleep(0.01)
     frame = await watched.frames.until()
     assert (frame.part_id, frame.stream, frame.boot, frame.shape, frame.dtype) == (

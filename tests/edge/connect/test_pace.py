@@ -16,6 +16,7 @@ PARTS = 1000
 
 async def shots(port: int) -> Any:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"line\n")
     try:
         while True:
             head = await reader.readexactly(4)

@@ -15,7 +15,10 @@ import pytest
 
 from edge.sim import control
 from edge.sim.camera import read_shot
+from edge.sim.controller import LineState
+from edge.sim.gearbox import WEAR_S, Gearbox
 from edge.sim.parts import PartStream
+from edge.sim.tray import TrayStream
 from schemas.errors import StartError
 
 ANY_PORTS = ("--modbus-port", "0", "--camera-port", "0")
@@ -35,7 +38,10 @@ def running(folder: Path, *words: str) -> Iterator[tuple[dict[str, int], Path]]:
     assert not path.exists()
 
 
-def receiver(link: socket.socket) -> Callable[[int], bytes]:
+def receiver(link: socket.socket, view: str = "") -> Callable[[int], bytes]:
+    if view:
+        link.sendall(f"{view}\n".encode())
+
     def exactly(size: int) -> bytes:
         data = b""
         while len(data) < size:
@@ -50,7 +56,7 @@ def receiver(link: socket.socket) -> Callable[[int], bytes]:
 def test_the_camera_shows_each_part_of_its_stream(tmp_path: Path) -> None:
     with running(tmp_path, "--parts-per-s", "50", "--seed", "7", "--defect-rate", "0.5") as (ports, path):
         with socket.create_connection(("127.0.0.1", ports["camera_port"]), timeout=5) as link:
-            receive = receiver(link)
+            receive = receiver(link, "line")
             shots = [read_shot(receive) for _ in range(20)]
         stream = PartStream(7, 0.5)
         assert [shot.part_id for shot in shots] == list(range(shots[0].part_id, shots[0].part_id + 20))
@@ -70,7 +76,8 @@ def test_a_slow_grabber_gets_the_newest_picture_and_delays_nobody(tmp_path: Path
             slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 20_000)
             slow.settimeout(5)
             slow.connect(where)
-            receive = receiver(quick)
+            slow.sendall(b"line\n")
+            receive = receiver(quick, "line")
             for _ in range(500):
                 newest = read_shot(receive)
             assert control.read_state(path)["pictures_replaced"] > 0
@@ -84,7 +91,7 @@ def test_a_slow_grabber_gets_the_newest_picture_and_delays_nobody(tmp_path: Path
 def test_two_hundred_parts_a_second_hold_with_a_grabber(tmp_path: Path) -> None:
     with running(tmp_path, "--parts-per-s", "200", "--travel-ms", "60") as (ports, path):
         with socket.create_connection(("127.0.0.1", ports["camera_port"]), timeout=5) as link:
-            receive = receiver(link)
+            receive = receiver(link, "line")
             first, began = read_shot(receive), time.monotonic()
             for _ in range(799):
                 last = read_shot(receive)
@@ -109,3 +116,47 @@ def test_control_refuses_what_it_does_not_know_and_says_what_it_knows(tmp_path: 
         assert control.send_disturbance(path, "overheat")["parts"] is not None
     with pytest.raises(StartError, match="no simulated plant answers"):
         control.read_state(path)
+
+
+def test_the_tray_camera_shows_the_table_whose_truth_the_plant_knows(tmp_path: Path) -> None:
+    with running(tmp_path, "--seed", "7", "--defect-rate", "0.5") as (ports, path):
+        with socket.create_connection(("127.0.0.1", ports["camera_port"]), timeout=10) as link:
+            shot = read_shot(receiver(link, "tray"))
+        state = control.read_state(path)
+    trays = TrayStream(7, 0.5)
+    assert shot.shape == (160, 256, 3)
+    assert np.array_equal(np.frombuffer(shot.data, np.uint8).reshape(shot.shape), trays.image(shot.part_id))
+    assert state["tray_good"] is trays.tray(int(str(state["glances"]))).good
+
+
+def test_the_gearbox_turns_with_the_line_and_wears_when_told(tmp_path: Path) -> None:
+    with running(tmp_path) as (ports, path), socket.create_connection(("127.0.0.1", ports["camera_port"]), 10) as link:
+        receive = receiver(link, "gear")
+        sound = read_shot(receive)
+        assert control.read_state(path)["gear"] == "healthy"
+        assert control.send_disturbance(path, "bearing", 1.0)["gear"] == "bearing"
+        assert read_shot(receive).part_id > sound.part_id
+        assert 0 < float(str(control.read_state(path)["gear_wear"])) < 1
+        assert control.send_clear(path)["gear"] == "healthy"
+    window = np.frombuffer(sound.data, np.float32).reshape(sound.shape)
+    assert (window.shape, sound.dtype) == ((4096, 2), "float32")
+    assert 0.1 < window.std() < 5
+
+
+def test_a_grabber_that_asks_for_what_there_is_not_is_let_go(tmp_path: Path) -> None:
+    with running(tmp_path) as (ports, _), socket.create_connection(("127.0.0.1", ports["camera_port"]), 10) as link:
+        link.sendall(b"attic\n")
+        assert link.recv(1) == b""
+
+
+def test_wear_grows_to_its_severity_and_is_gone_after_a_repair() -> None:
+    now = 0.0
+    gearbox = Gearbox(1, LineState(speed_ppm=600.0), lambda: now)
+    assert (gearbox.condition, gearbox.wear) == ("healthy", 0.0)
+    gearbox.disturb("imbalance", 0.8)
+    now = WEAR_S / 2
+    assert gearbox.wear == pytest.approx(0.4)
+    now = 10 * WEAR_S
+    assert (gearbox.condition, gearbox.wear) == ("imbalance", 0.8)
+    gearbox.disturb(None)
+    assert gearbox.wear == 0.0
