@@ -49,7 +49,7 @@ def mqtt_client(device: Device, images: Path, stream: str = "cam1", pipeline: st
     """Start a closed loop client that publishes `stream` and reads the results of `pipeline`."""
     place = device.place
     return Client(
-        {"kind": "mqtt", "camera": asdict(device.address(f"camera-{stream}")), "stream": stream,
+        {"kind": "mqtt", "camera": asdict(device.address("camera-cam1")), "stream": stream,
          "reader": asdict(device.address("historian")), "pipeline": pipeline,
          "place": [place.site, place.line, place.node], "images": str(images)}
     )  # fmt: skip

@@ -118,3 +118,21 @@ def plot_throughput(
     axes.set_ylim(bottom=0)
     axes.legend(fontsize="small")
     _saved(figure, name, published, console)
+
+
+def plot_course(
+    name: str, title: str, above: tuple[Any, Any, str], below: tuple[Any, Any, str], published: bool, console: Console
+) -> None:
+    """Draw two things over the seconds of one run: dots, and below a curve, each of whose points is a mark above."""
+    figure, upper = _axes(title, "", above[2])
+    upper.remove()
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    upper.plot(above[0], above[1], ",", alpha=0.6)
+    upper.set(title=title, ylabel=above[2], yscale="log")
+    marks = upper.get_xaxis_transform()  # seconds across, share of the height upwards
+    upper.plot(below[0], [0.02] * len(below[0]), "|", color="tab:red", markersize=6, transform=marks)
+    lower.plot(below[0], below[1], ".-", color="tab:red", linewidth=0.5, markersize=3)
+    lower.set(xlabel="s", ylabel=below[2], ylim=(0, max(below[1], default=1) * 1.2))
+    for axes in (upper, lower):
+        axes.grid(visible=True, which="both", alpha=0.25)
+    _saved(figure, name, published, console)
