@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SAME, DIFFERS, CANT = 0, 1, 2
 _DIGEST: Final = 12  # digits of it, for people
 _SHOWN: Final = 6  # numbers of an output
+_WIDTH: Final = 160  # where there is no terminal
 
 
 def run_again(home: Path | None, result_id: str, engine: str = "", save: Path | None = None) -> int:
@@ -52,7 +53,7 @@ def run_again(home: Path | None, result_id: str, engine: str = "", save: Path | 
 def list_kept(home: Path | None, pipeline: str = "", last: int = 20) -> int:
     """Print what can be replayed, the newest first; 0 if there is anything, 2 if not."""
     reader = EvidenceReader(device_home(home))
-    table = _table("result", "time", "part", "kept for", "verdict", "label", "score", "model")
+    table = _table("result", "time", "part", "why", "verdict", "label", "score", "model")
     for kept in islice(reader.newest_first(pipeline), last):
         part = "" if kept.part_id is None else str(kept.part_id)
         table.add_row(
@@ -104,15 +105,15 @@ def _facts(then: Evidence) -> Table:
         "result": then.result_id,
         "part": "-" if then.part_id is None else str(then.part_id),
         "time": _clock(then.time_ns),
-        "kept for": f"{then.kept_for}, {then.outcome}, quality {then.quality} {then.reason}".rstrip(),
+        "why kept": f"{then.kept_for}; {then.outcome}, quality {then.quality} {then.reason}".rstrip(),
         "pipeline": then.pipeline + (f", recipe {then.recipe}" if then.recipe else ""),
         "engine": f"{then.engine}: {then.engine_version}",
         "machine": then.machine,
     }
-    for model in then.models:
-        table.add_row("model", f"{model.name} {model.version}  {model.digest[:_DIGEST]}...")
     for name, text in facts.items():
         table.add_row(name, text)
+    for model in then.models:
+        table.add_row("model", f"{model.name} {model.version}, SHA-256 {model.digest[:_DIGEST]}...")
     return table
 
 
@@ -121,15 +122,15 @@ def _table(*columns: str) -> Table:
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for number, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=number == 0)  # an id must be copied in one piece
     return table
 
 
 def _show(table: Table) -> None:
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else 120
+    width = None if sys.stdout.isatty() else _WIDTH
     Console(width=width, highlight=False, markup=False, emoji=False).print(table)
 
 

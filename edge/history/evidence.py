@@ -116,4 +116,7 @@ class EvidenceReader:
                 f"{self._home / RING} holds nothing yet; what [pipelines.NAME.evidence] names is kept as it happens,"
                 " while the historian runs"
             )
-        return f"{result_id} is not in {self._home / RING}: never kept, or gone to make room{unread}"
+        return (
+            f"{result_id} is not in {self._home / RING}: never kept, or gone to make room; `plantedge replay --list`"
+            f" shows what is there{unread}"
+        )

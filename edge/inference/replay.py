@@ -75,7 +75,6 @@ class Replayed:
     judgement: Judgement
     engine: str
     engine_version: str
-    engine_options: str
     machine: str
 
     @property
@@ -96,10 +95,8 @@ class Replayed:
         then, found = self.evidence, list[str]()
         if self.engine != then.engine:
             found.append(f"another engine: {self.engine}, then {then.engine}")
-        if self.engine_version != then.engine_version:
+        elif self.engine_version != then.engine_version:
             found.append(f"another version of the engine: {self.engine_version}, then {then.engine_version}")
-        if self.engine == then.engine and self.engine_options != then.engine_options:
-            found.append(f"other options of the engine: {self.engine_options}, then {then.engine_options}")
         if self.machine != then.machine:
             found.append(f"another machine: {self.machine}, then {then.machine}")
         if then.batch > 1:
@@ -174,8 +171,7 @@ def replay(evidence: Evidence, home: Path, settings: EngineSettings, engine: str
             model.session.close()
     now = graph.outputs(found, evidence.row)
     outputs = tuple(Compared(tensor.name, array_of(tensor), now.get(tensor.name)) for tensor in evidence.outputs)
-    options = msgspec.json.encode(dict(runs_on.setup.options)).decode()
-    return Replayed(evidence, inputs, outputs, judgement, runs_on.setup.name, runs_on.version(), options, machine())
+    return Replayed(evidence, inputs, outputs, judgement, runs_on.setup.name, runs_on.version(), machine())
 
 
 def _engine(evidence: Evidence, home: Path, settings: EngineSettings, name: str) -> Engine:

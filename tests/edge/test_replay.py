@@ -240,7 +240,7 @@ def test_one_other_bit_is_a_difference_and_the_likely_cause_is_named(home, capsy
     assert "then arm64 Other 00" in told
 
 
-def test_other_options_of_the_engine_are_named_and_those_of_then_are_used(home):
+def test_the_engine_s_options_of_then_are_used(home):
     (evidence,) = rejected(home)
     with pytest.raises(ReplayError, match="precise"):
         run_kept(msgspec.structs.replace(evidence, engine_options='{"precise": true}'), home)
