@@ -23,7 +23,7 @@ PROCESS: Final = "process"
 
 @dataclass(frozen=True)
 class Known:
-    """What is to be shown: files and last words by process; models: (model, version, process) -> whether it serves."""
+    """What is to be shown: files and last words by process, whether models are ready, (model, version, process)."""
 
     views: Mapping[str, MetricView]
     statuses: Mapping[str, Status]
@@ -83,6 +83,9 @@ def families(known: Known, process: str = "") -> Families:
         if process in ("", identity):
             for state in State:
                 found.show(names.STATE, float(status.state is state), process=identity, state=state.value)
+    for model, version, identity in known.serving:
+        if process in ("", identity):
+            found.show(names.MODEL_SERVING, 1.0, process=identity, model=model, version=version)
     if process in ("", known.monitor):
         _add_device(found, known)
     return found
@@ -107,8 +110,6 @@ def _add_device(found: Families, known: Known) -> None:
     found.show(names.DEVICE_READY, float(known.ready), process=known.monitor)
     for model, ready in known.models.items():
         found.show(names.MODEL_READY, float(ready), process=known.monitor, model=model)
-    for model, version, process in known.serving:
-        found.show(names.MODEL_SERVING, 1.0, process=process, model=model, version=version)
 
 
 def rendered(found: Families, accept: str) -> tuple[bytes, str]:
