@@ -1,12 +1,21 @@
 """A runtime whose models change while frames come: each frame has one answer, and what is wrong never serves."""
 
 import asyncio
+import gc
+import time
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from schemas.messages import Verdict
+from edge.inference.loaded import LoadedModel
+from edge.inference.slot_states import StateVoice, worst
+from edge.process import Process
+from edge.processes import RUNTIME
+from edge.settings import load_settings
+from schemas.messages import Slot, Verdict
+from schemas.topics import SLOT_STATE
 from tests.device import Device
 from tests.edge.slot_line import LINE, USERS, SlotLine, SlowDisk, slot_line
 from tests.edge.small_models import seal, write_classifier
@@ -202,7 +211,73 @@ async def test_two_lanes_that_share_a_model_say_each_what_became_of_it(tmp_path)
     with device.running():
         async with slot_line(device, "safety", "bulk") as line:
             line.desire(write_classifier(line.models))
-            assert (await line.said("active", "1")).serving == "1"
+            serves = await line.slots.until(lambda slot: slot.process == "runtime-safety" and slot.phase == "active")
+            assert serves.serving == "1"
             refused = await line.slots.until(lambda slot: slot.process == "runtime-bulk" and slot.phase == "rejected")
             assert "scratched" in refused.reason
             assert refused.serving == ""
+
+
+async def test_a_replaced_model_is_freed_without_the_collector(device):
+    """It was frozen with all else that lived when the line was warm: in a cycle it would stay for ever."""
+    async with slot_line(device) as line:
+        await serving(line)
+        line.shoot()
+        await line.answered()
+        gc.unfreeze()
+        gc.collect()  # what earlier tests left
+        (model,) = [found for found in gc.get_objects() if isinstance(found, LoadedModel)]
+        freed = [freeing(model), freeing(model.session)]
+        del model
+        gc.freeze()
+        gc.disable()
+        try:
+            await serving(line, "2")
+            line.shoot()
+            await line.answered()
+            async with asyncio.timeout(5.0):
+                for event in freed:
+                    await event.wait()
+        finally:
+            gc.enable()
+
+
+def freeing(kept: object) -> asyncio.Event:
+    """Return an event that comes when an object is gone, in whatever thread it goes."""
+    gone = asyncio.Event()
+    weakref.finalize(kept, asyncio.get_running_loop().call_soon_threadsafe, gone.set)
+    return gone
+
+
+async def test_a_runtime_that_is_stopped_does_not_wait_for_a_load(device):
+    async with slot_line(device) as line:
+        await serving(line)
+        folder = write_classifier(line.models, version="2")
+        disk = SlowDisk(folder)
+        line.desire(folder)
+        await disk.reached()
+        stopped = time.monotonic()
+    assert time.monotonic() - stopped < 2.0
+    await disk.deliver_all()
+
+
+async def test_the_last_of_many_states_is_said_though_the_topic_has_a_rate(device):
+    async with device.user("agent") as agent, device.user("runtime-safety") as user:
+        states = await agent.hear(SLOT_STATE)
+        process = Process(RUNTIME, "safety", device.home, load_settings(device.home))
+        process.bus = user.bus
+        voice = StateVoice(process)
+        for number in range(100):
+            voice.say(Slot(model="caps", version=str(number), digest="", process="runtime-safety"))
+        await states.until(lambda slot: slot.version == "99")
+        assert len(states.all) < 50
+        voice.close()
+
+
+def test_a_device_is_as_far_with_a_model_as_its_last_runtime():
+    def state(phase: str) -> Slot:
+        return Slot(model="caps", version="2", digest="", process=f"runtime-{phase}", phase=phase)
+
+    assert worst([state("active"), state("loading")]).phase == "loading"
+    assert worst([state("active"), state("rejected"), state("loading")]).phase == "rejected"
+    assert worst([state("active")]).phase == "active"
