@@ -5,7 +5,6 @@ Nothing of it is simulated but the peers; that it shares the loop saves a second
 """
 
 import asyncio
-import gc
 import os
 import shutil
 import time
@@ -22,7 +21,7 @@ from edge.process import Process
 from edge.processes import AGENT, RUNTIME
 from edge.settings import load_settings
 from schemas.messages import Frame, Proof, Result, Slot
-from schemas.topics import DECISION, EVENT, FRAME, RESULT, SLOT_DESIRED, SLOT_STATE
+from schemas.topics import DECISION, EVENT, FRAME, RESULT, SLOT_DESIRED, SLOT_STATE, STATUS
 from tests.device import Device, User
 from tests.edge.small_models import SHAPE
 
@@ -50,6 +49,7 @@ class SlotLine:
 
     async def listen(self) -> None:
         self.slots = await self._agent.hear(SLOT_STATE)
+        self.statuses = await self._agent.hear(STATUS)
         self.results = await self._historian.hear(RESULT)
         self.events = await self._historian.hear(EVENT)
         self.decisions = await self._plc.hear(DECISION)
@@ -119,7 +119,6 @@ async def slot_line(device: Device, *lanes: str, agent: bool = False) -> AsyncIt
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            gc.unfreeze()  # a runtime freezes what lives when it is warm: here that is the test session
             for task in ended:
                 task.result()
             assert not ended, "a process has ended by itself"

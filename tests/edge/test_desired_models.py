@@ -136,7 +136,7 @@ async def test_a_folder_that_is_copied_bit_by_bit_is_loaded_once_it_is_whole(dev
         await line.said("active", "1")
         whole = write_classifier(models.parent / "elsewhere", version="2", inverted=True)
         for _ in copied_by_halves(whole, models / "caps" / "2"):
-            await asyncio.sleep(0.6)
+            await asyncio.sleep(0.4)
         await line.said("active", "2")
         assert await served_by(line) == "2"
         assert not [slot for slot in line.slots.all if slot.phase == "rejected"]

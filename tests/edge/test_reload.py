@@ -249,6 +249,23 @@ def freeing(kept: object) -> asyncio.Event:
     return gone
 
 
+async def test_a_runtime_that_starts_again_with_other_settings_leaves_nothing_behind(device):
+    """Settings change within one interpreter, where all that lived was frozen; a runtime and its models are a cycle."""
+    async with slot_line(device) as line:
+        await serving(line)
+        await line.statuses.until(lambda status: status.process == "runtime-safety" and status.state == "idle")
+        assert gc.get_freeze_count() > 0
+        gc.unfreeze()
+        gc.collect()
+        (model,) = [found for found in gc.get_objects() if isinstance(found, LoadedModel)]
+        freed = freeing(model)
+        del model
+        gc.freeze()
+    gc.collect()
+    async with asyncio.timeout(5.0):
+        await freed.wait()
+
+
 async def test_a_runtime_that_is_stopped_does_not_wait_for_a_load(device):
     async with slot_line(device) as line:
         await serving(line)
