@@ -137,5 +137,6 @@ async def main(process: Process) -> None:
             tasks.create_task(_tick(process, space))
             tasks.create_task(_watch(process, feed))
     finally:
+        gc.unfreeze()  # where settings have changed, another server follows in this interpreter
         async with asyncio.timeout(2.0):
             await server.stop()
