@@ -19,7 +19,7 @@ from schemas.errors import StartError
 
 PLANT = "plant"
 SHIPPED = Path(edge.__file__).parent / "sim" / "demo"
-SOURCE, CAMERA = "plant", "cam1"  # their names in the shipped device.toml
+SOURCE, CAMERAS = "plant", ("cam1", "tray1", "gear1")  # their names in the shipped device.toml
 _DEFAULTS = {"broker": 1883, "modbus": MODBUS_PORT, "camera": CAMERA_PORT, "opcua": 4840, "monitor": MONITOR_PORT}
 
 
@@ -54,7 +54,7 @@ def demo_overlay(ports: DemoPorts) -> dict[str, object]:
     """Return the overlay that lets the device find its plant on these ports."""
     return {
         "sources": {SOURCE: {"port": ports.modbus}},
-        "cameras": {CAMERA: {"address": f"127.0.0.1:{ports.camera}"}},
+        "cameras": {name: {"address": f"127.0.0.1:{ports.camera}"} for name in CAMERAS},
         "opcua": {"endpoint": f"opc.tcp://127.0.0.1:{ports.opcua}"},
         "monitor": {"port": ports.monitor},
     }

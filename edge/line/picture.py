@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 CUT_S = 5.0
 TOLD_S = 10.0  # for so long a notice stays after what it is about
-FULL_LINES = 28  # a lower terminal gets the processes that are not well alone
+FIGURES_WIDE = 66  # columns of a pipeline's figures behind its name
+OTHER_LINES = 9  # blank ones, headings and the footer
 RATE_S = 60.0  # what is sent at the start, handshakes and all, says nothing of a day
 REASON_AT = 45  # the columns before a process's reason
 _WELL = ("active", "ready", "idle")
@@ -65,16 +66,14 @@ class Picture:
         self._cut_until_s = time.monotonic() + CUT_S
 
     def table(self, columns: int, lines: int) -> RenderableType:
-        """Return everything as one picture for a terminal of this size."""
-        from rich.console import Group  # rich is slow to import, and plain output needs none of it
+        """Return everything as one picture for a terminal of this size; a low one gets the processes not well alone."""
+        from rich.console import Console, Group  # rich is slow to import, and plain output needs none of it
         from rich.text import Text
 
-        blocks = [
-            self._head(),
-            self._pipelines(),
-            self._processes(columns - REASON_AT, lines >= FULL_LINES),
-            self._footer(),
-        ]
+        head = self._head()
+        folded = len(Console(width=columns).render_lines(head))
+        needed = folded + len(self.tally.pipelines) + len(self._children()) + OTHER_LINES
+        blocks = [head, self._pipelines(columns), self._processes(columns - REASON_AT, lines >= needed), self._footer()]
         return Group(*(part for block in blocks for part in (Text(), block)))
 
     def _head(self) -> RenderableType:
@@ -92,12 +91,14 @@ class Picture:
             head.add_row("[bold]broker", f"[yellow]{self.ground.warning}")
         return head
 
-    def _pipelines(self) -> RenderableType:
+    def _pipelines(self, columns: int) -> RenderableType:
         from rich.text import Text
 
         if not self.tally.pipelines:
             return Text("no pipelines", style="dim")
-        table = _columns("pipeline", "results", "/s", "p50 ms", "p99 ms", "limit", "late", "dropped", "bad input")
+        gap = 2 if columns >= FIGURES_WIDE + max(map(len, self.tally.pipelines)) else 1
+        headings = ("pipeline", "results", "/s", "p50 ms", "p99 ms", "limit", "late", "dropped", "bad input")
+        table = _columns(*headings, gap=gap)
         for name, one in sorted(self.tally.pipelines.items()):
             table.add_row(
                 name, str(one.results), f"{one.rate_hz:.1f}", _ms(one.total, 0.5), _ms(one.total, 0.99),
@@ -182,11 +183,11 @@ def _grid() -> Table:
     return grid
 
 
-def _columns(*headings: str, left: tuple[str, ...] = ()) -> Table:
+def _columns(*headings: str, left: tuple[str, ...] = (), gap: int = 2) -> Table:
     """Return a table whose columns are as wide as their headings at least: numbers that grow don't move it."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
     for place, heading in enumerate(headings):
         to_left = place == 0 or heading in left
         width = 14 if place == 0 else 8 if heading == "state" else max(4, len(heading))

@@ -95,8 +95,12 @@ def test_the_labels_of_the_pinned_version_count(home: Path) -> None:
     model = home / "models" / "cap_inspection"
     shutil.copytree(model / "1", model / "2")
     replace(model / "2" / "model.toml", '"scratch"', '"scuff"')
-    (text,) = problems(home)
-    assert "model cap_inspection 2 has no label 'scratch'" in text
+    found = problems(home)
+    assert [text.partition(":")[0] for text in found] == [
+        "pipelines/cap_inspection.toml",
+        "pipelines/tray_inspection.toml",
+    ]
+    assert all("model cap_inspection 2 has no label 'scratch'" in text for text in found)
     (home / "state").mkdir()
     (home / "state" / "slots.json").write_text('{"cap_inspection": "1"}')
     read_settings(home, with_contents=True)

@@ -137,3 +137,18 @@ def test_a_long_reason_does_not_push_the_other_columns_away(tmp_path: Path) -> N
         assert row.rstrip().endswith("…")
         assert any(line.split() == ["process", "state", "MB", "restarts"] for line in text)
     assert f"not well: connect-plant degraded {WHY}" in shown.line()
+
+
+def test_a_low_terminal_gets_what_fits_on_it(tmp_path: Path) -> None:
+    shown = picture(tmp_path, demo=True)
+    for name in ("broker", "plant", *(f"camera-{number}" for number in range(12))):
+        child = Child(Command(name=name, argv=("true",)), tmp_path, lambda: None)
+        child.phase = Phase.READY
+        shown.supervisor.children[name] = child
+    everything = seen(shown, 80, 60)
+    assert any(line.startswith("camera-11") for line in everything)
+    for lines in (len(everything), len(everything) - 1, 24):
+        text = seen(shown, 80, lines)
+        assert len(text) <= lines
+        assert (text == everything) is (lines == len(everything))
+        assert any(line.startswith("14 others") for line in text) is (lines < len(everything))

@@ -112,11 +112,15 @@ def one_of(found: list[str], place: str) -> str:
 
 def test_the_demo_device_has_no_problem(tmp_path: Path) -> None:
     settings = load_settings(device(tmp_path))
-    assert settings.lanes == {"safety": ["cap_inspection"], "bulk": ["line_anomaly"]}
+    assert settings.lanes == {
+        "safety": ["cap_inspection"], "bulk": ["gear_vibration", "line_anomaly", "tray_inspection"]
+    }  # fmt: skip
 
 
 def test_every_problem_of_every_file_is_told_at_its_line(tmp_path: Path) -> None:
     home = device(tmp_path)
+    for other in ("gear_vibration", "tray_inspection"):
+        (home / "pipelines" / f"{other}.toml").unlink()
     (home / "device.toml").write_text(NASTY)
     (home / "pipelines" / "cap_inspection.toml").write_text(BROKEN_PIPELINE)
     (home / "pipelines" / "line_anomaly.toml").write_text(WINDOW_PIPELINE)
@@ -189,7 +193,7 @@ def test_a_pipeline_that_is_not_toml_does_not_accuse_its_outputs(tmp_path: Path)
 
 def test_a_missing_key_is_told_at_its_table(tmp_path: Path) -> None:
     home = device(tmp_path)
-    text = (home / "device.toml").read_text().replace('address = "127.0.0.1:5021"\n', "")
+    text = (home / "device.toml").read_text().replace('address = "127.0.0.1:5021"\n', "", 1)
     (home / "device.toml").write_text(text)
     (found,) = problems(home)
     line = text.splitlines().index("[cameras.cam1]") + 1

@@ -25,6 +25,11 @@ data and promise nothing for another plant. The data that they were measured on 
 digits from machine to machine.
 """
 
+_DETECTED: Final = {
+    "boxes": "left, top, right, bottom in pixels; candidates before non-maximum suppression",
+    "scores": "how sure each box is, 0 to 1",
+}
+
 
 def contracts(models: Path) -> list[Contract]:
     """Load every model folder under `models`, in order of name and version."""
@@ -70,7 +75,9 @@ def _input_row(tensor: Input) -> str:
 
 
 def _output_row(tensor: Output) -> str:
-    meaning = ", ".join(tensor.labels) or f"alarm from {tensor.alarm_at:g} on"
+    meaning = ", ".join(tensor.labels) or _DETECTED.get(tensor.name, "")
+    if tensor.alarm_at is not None:
+        meaning = f"alarm from {tensor.alarm_at:g} on"
     return f"| out `{tensor.name}` | {tensor.dtype} | {_shape(tensor.shape)} | {meaning} |"
 
 
