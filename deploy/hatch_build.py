@@ -1,6 +1,7 @@
 """Builds the fleet page into cloud/static before a wheel is packed; without node or network the wheel has no page.
 
-The lock of amqtt goes into the wheel as well: `bus/amqtt.py` installs it on demand.
+The lock of amqtt goes into the wheel as well (`bus/amqtt.py` installs it on demand), and the board profiles (which
+`edge/config/boards.py` reads).
 """
 
 import shutil
@@ -26,6 +27,7 @@ class PageHook(BuildHookInterface[Any]):
         root = Path(self.root)
         if version != "editable":
             build_data["force_include"][str(root / "requirements" / "amqtt.txt")] = "bus/amqtt.txt"
+            build_data["force_include"][str(root / "deploy" / "boards")] = "edge/boards"
         if version == "editable" or not (root / "cloud" / "ui" / "package.json").is_file():
             return
         argv = [sys.executable, "-m", "cloud.ui_build"]

@@ -121,6 +121,7 @@ def files_of(package: str) -> set[str]:
 def test_the_wheel_has_every_file_of_the_packages_and_nothing_else(wheel: Path) -> None:
     wanted = {name for package in PACKAGES for name in files_of(package) if not name.startswith("cloud/ui/")}
     wanted.add("bus/amqtt.txt")  # the lock of the broker that is installed on demand
+    wanted.update(f"edge/boards/{path.name}" for path in (ROOT / "deploy" / "boards").glob("*.toml"))
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert held == wanted

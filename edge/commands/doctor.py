@@ -9,13 +9,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from bus.broker_ladder import find_broker
 from edge.commands.deployed import expected, read_deployed, trouble
+from edge.commands.hardware import hardware_verdicts
 from edge.commands.installation import installation_problems
+from edge.commands.verdict import Level, Verdict
 from edge.config.contents import missing_models
 from edge.config.files import read_settings
 from edge.host.clock import clock_state
@@ -32,28 +32,6 @@ DAY_NS = 86_400 * 10**9
 _FREE_WARN, _FREE_FAIL = 2e9, 2e8
 _RENEW_DAYS = 30
 _UNTRIED = (3, 14)
-
-
-class Level(StrEnum):
-    """How bad it is."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What was looked at, how it is, and what to do where it is not well."""
-
-    level: Level
-    about: str
-    text: str
-    remedy: str = ""
-
-    def __str__(self) -> str:
-        """Return one line."""
-        return f"{self.level:<5} {self.about:<12} {self.text}" + (f"; {self.remedy}" if self.remedy else "")
 
 
 def doctor(home: Path | None) -> int:
@@ -80,6 +58,7 @@ def examine(home: Path | None) -> Iterator[Verdict]:
     deployed = None
     if settings is not None:
         yield from _models(device, settings)
+        yield from hardware_verdicts(device, settings)
         yield from _identity(device, settings)
         if state is None:
             with contextlib.suppress(PlantEdgeError):

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bus.broker import device_acl
 from bus.broker_config import PRODUCTION, device_config
-from edge.line.plan import accounts, wanted
+from edge.config.boards import Board, board_of, load_board
+from edge.line.plan import BROKER, accounts, wanted
 from edge.processes import MONITOR, PROCESSES, ProcessRow
-from edge.settings import Monitor, load_settings
+from edge.settings import Engine, Monitor, load_settings
 
 _FIRST = "# Generated from edge/processes.py by `plantedge units`; do not edit."
+_GOVERNOR = f"""{_FIRST}
+# A processor that slows down between two parts answers the next one late. Machines without a governor are left alone.
+[Unit]
+Description=PlantEdge: processors at governor {{governor}}
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c 'for file in /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor; do \\
+    [ ! -e "$$file" ] || echo {{governor}} > "$$file"; done'
+
+[Install]
+WantedBy=plantedge.target
+"""
 _LOOPBACK_ONLY = ("agent", "runtime")  # they speak to the broker and to nobody else
 _DEVICES = ("camera",)
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -29,16 +44,23 @@ def acl(home: Path) -> str:
     return device_acl(settings.place, accounts(settings))
 
 
-def units(home: Path | None = None) -> dict[str, str]:
+def units(home: Path | None = None, board: str = "") -> dict[str, str]:
     """Return path below /etc/systemd/system -> drop-in, for a device's processes.
 
-    Without a device: for those that every device has, and for the instances that the table itself names.
+    Without a device: for those that every device has, and for the instances that the table itself names. `board`: the
+    profile to take cores and governor from, instead of that of the device's `hardware`.
     """
     settings = load_settings(home) if home else None
     named = wanted(settings) if settings else _named_by_table()
     inside = (settings.monitor if settings else Monitor()).host in _LOOPBACK
     alone = {*_LOOPBACK_ONLY, *([MONITOR.name] if inside else [])}
-    return {_path(row, instance): _drop_in(row, instance, row.name in alone) for row, instance in named}
+    profile = load_board(board) if board else board_of(settings.device.hardware) if settings else None
+    found: dict[str, str] = {}
+    for row, instance in named:
+        more = _accelerated(settings.runtime) if settings and row.name == "runtime" else []
+        more += _pinned(profile.cpus(row.name, instance) if profile else ())
+        found[_path(row, instance)] = _drop_in(row, instance, row.name in alone, more)
+    return found | (_board_units(profile) if profile else {})
 
 
 def write_units(folder: Path, drop_ins: Mapping[str, str]) -> None:
@@ -60,7 +82,28 @@ def _path(row: ProcessRow, instance: str) -> str:
     return f"plantedge@{name}.service.d/10-table.conf"
 
 
-def _drop_in(row: ProcessRow, instance: str, loopback_only: bool) -> str:
+def _accelerated(engine: Engine) -> list[str]:
+    """What the runtime needs to see a GPU or NPU: `auto` may choose one."""
+    device = str(engine.options.get("openvino", {}).get("device", "CPU"))
+    plain = engine.engine == "cpu" or (engine.engine == "openvino" and device == "CPU")
+    return [] if plain else ["PrivateDevices=no", "SupplementaryGroups=video render"]
+
+
+def _pinned(cpus: tuple[int, ...]) -> list[str]:
+    return [f"CPUAffinity={' '.join(map(str, cpus))}"] if cpus else []
+
+
+def _board_units(board: Board) -> dict[str, str]:
+    """What a profile asks of the broker, and of the whole machine."""
+    broker = _pinned(board.cpus(BROKER))
+    governor = _GOVERNOR.format(governor=board.governor)
+    found = {"plantedge-governor.service": governor}
+    if broker:
+        found["plantedge-broker.service.d/10-board.conf"] = "\n".join([_FIRST, "[Service]", *broker]) + "\n"
+    return found
+
+
+def _drop_in(row: ProcessRow, instance: str, loopback_only: bool, more: Sequence[str]) -> str:
     service = [f"WatchdogSec={row.watchdog_s:g}", f"TimeoutStopSec={row.stop_s:g}"]
     unit = [f"After=plantedge@{name}.service" for name in row.after]
     if priority := row.priority(instance):
@@ -71,5 +114,6 @@ def _drop_in(row: ProcessRow, instance: str, loopback_only: bool) -> str:
         service += ["IPAddressDeny=any", "IPAddressAllow=localhost"]
     if row.name in _DEVICES:
         service += ["PrivateDevices=no", "SupplementaryGroups=video"]
+    service += more
     head = ["[Unit]", *unit, ""] if unit else []
     return "\n".join([_FIRST, *head, "[Service]", *service]) + "\n"

@@ -1,7 +1,7 @@
 """Reads a device folder's settings and reports every problem of every file at once, with its line.
 
-Layers, each over the one before: `device.toml`, `pipelines/*.toml`, `overlay.toml` (what `plantedge up` chose for this
-machine), and the agent's overrides in `state/config.json`.
+Layers, each over the one before: the profile of the hardware (`edge.config.boards`), `device.toml`, `pipelines/*.toml`,
+`overlay.toml` (what `plantedge up` chose for this machine), and the agent's overrides in `state/config.json`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 from pydantic import ValidationError
 
+from edge.config.boards import board_settings
 from edge.config.checks import cross_problems
 from edge.config.problems import Problem, explain
 from edge.config.toml_lines import KeyPath, error_line, key_lines
@@ -58,6 +59,7 @@ def read_settings(home: Path, overrides: Mapping[str, Tree] | None = None, *, wi
     tree: Tree = {}
     for layer in layers:
         tree = merged(tree, layer.values)
+    tree = merged(board_settings(tree), tree)
     problems: list[Problem] = []
     settings: Settings | None = None
     try:

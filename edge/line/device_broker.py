@@ -55,7 +55,7 @@ def write_accounts(credentials: Path, place: Place, accounts: list[Account]) -> 
     return True
 
 
-def broker_command(program: BrokerProgram, home: Path, port: int) -> Command:
+def broker_command(program: BrokerProgram, home: Path, port: int, cpus: tuple[int, ...] = ()) -> Command:
     """Write the broker's configuration and return the command that runs it.
 
     Raises:
@@ -77,7 +77,7 @@ def broker_command(program: BrokerProgram, home: Path, port: int) -> Command:
 
     return Command(
         name=BROKER, argv=(str(program.path), "-c", str(config)), env=dict(program.env), probe=answers,
-        start_s=_START_S[program.kind], watchdog_s=_SILENCE_S, fifo=BROKER_FIFO,
+        start_s=_START_S[program.kind], watchdog_s=_SILENCE_S, fifo=BROKER_FIFO, cpus=cpus,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bus.broker_ladder import find_broker
 from bus.broker_program import BrokerProgram
+from edge.config.boards import board_of
 from edge.config.files import DEVICE_FILE, OVERLAY_FILE, read_settings
 from edge.config.overlay import write_overlay
 from edge.config.tree import merged
@@ -16,7 +17,7 @@ from edge.line.demo import PLANT, DemoPorts, choose_ports, copy_demo, demo_overl
 from edge.line.device_broker import CREDENTIALS, broker_command, broker_settings, write_accounts
 from edge.line.influx_server import INFLUX, InfluxServer
 from edge.line.local_fleet import FLEET, LocalFleet
-from edge.line.plan import accounts, process_commands
+from edge.line.plan import BROKER, accounts, process_commands
 from edge.line.timeline import Say
 from edge.settings import Settings
 from edge.supervision.child import Command
@@ -71,7 +72,8 @@ class Ground:
         if program is None:
             return process_commands(self.home, self.settings, (), outlives)
         write_accounts(self.home / CREDENTIALS, self.settings.place, accounts(self.settings))
-        broker = broker_command(program, self.home, self.port)
+        board = board_of(self.settings.device.hardware)
+        broker = broker_command(program, self.home, self.port, board.cpus(BROKER) if board else ())
         return [broker, *process_commands(self.home, self.settings, before=outlives)]
 
     def find_broker(self, say: Say) -> BrokerProgram | None:

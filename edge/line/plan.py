@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bus.broker import Account
+from edge.config.boards import board_of
 from edge.processes import PROCESSES, ProcessRow
 from edge.settings import Settings
 from edge.supervision.child import Command
@@ -38,6 +39,7 @@ def process_commands(
 ) -> list[Command]:
     """Return the commands that run a device's processes; what is in `before` must outlive them (a PLC, a fleet)."""
     named = wanted(settings)
+    board = board_of(settings.device.hardware)
     commands: list[Command] = []
     for row, instance in named:
         earlier = [other.identity(its) for other, its in named if other.name in row.after]
@@ -45,7 +47,7 @@ def process_commands(
             Command(
                 name=row.identity(instance), argv=python("edge.process", _argument(row, instance), "--home", str(home)),
                 after=(*after, *earlier), before=before, watchdog_s=row.watchdog_s, stop_s=row.stop_s,
-                fifo=row.priority(instance),
+                fifo=row.priority(instance), cpus=board.cpus(row.name, instance) if board else (),
             )
         )  # fmt: skip
     return commands

@@ -31,7 +31,8 @@ class Command:
 
     `watchdog_s`: silence after which it is hung (0: never); a probe then asks three times as often. `fifo`: priority
     under SCHED_FIFO where permitted. `after`: names that must be ready first, and stop only after it; `before`: names
-    that stop after it too, though it may start without them. `start_s`: time to become ready.
+    that stop after it too, though it may start without them. `start_s`: time to become ready. `cpus`: its cores, () for
+    any.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Command:
     watchdog_s: float = 0.0
     stop_s: float = 3.0
     fifo: int = 0
+    cpus: tuple[int, ...] = ()
 
 
 class Child:
@@ -214,6 +216,8 @@ class Child:
     def _become_ready(self) -> None:
         if self.phase is not Phase.STARTING:
             return
+        if self.command.cpus:
+            spawn.pin(self.pid, self.command.cpus)
         if self.command.fifo:
             self._realtime = spawn.prioritise(self.pid, self.command.fifo)
         self._step(Phase.READY)

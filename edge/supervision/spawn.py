@@ -127,6 +127,16 @@ def prioritise(pid: int, priority: int) -> bool:
     return True
 
 
+def pin(pid: int, cpus: Sequence[int]) -> bool:
+    """Let every thread of a process run on these cores alone; return whether that can be."""
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - names are all we need
+            os.sched_setaffinity(int(thread), cpus)
+    except OSError:  # EINVAL where none of them exists, ESRCH when a thread ended meanwhile
+        return False
+    return True
+
+
 def resident_mb(pid: int) -> float:
     """Return a process's resident memory in MB, 0 when it is gone."""
     try:
