@@ -1,6 +1,7 @@
 """Evidence of every kind of pipeline runs again to the same bits; what differs is found and named."""
 
 import asyncio
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -29,7 +30,7 @@ from edge.settings import Historian
 from schemas.evidence import Evidence
 from schemas.messages import Frame, Reading, Sample, Verdict
 from schemas.topics import EVIDENCE
-from tests.edge.small_models import LENGTH, SHAPE, TAGS, write_anomaly, write_classifier, write_detector
+from tests.edge.small_models import LENGTH, SHAPE, TAGS, seal, write_anomaly, write_classifier, write_detector
 
 MS = 1_000_000
 BOOT = "thisboot"
@@ -274,6 +275,31 @@ def test_what_can_t_be_run_says_why(home, capsys):
         strange = msgspec.structs.replace(evidence, models=[msgspec.structs.replace(used, version=name)])
         with pytest.raises(ReplayError, match="no name of a model"):
             run_kept(strange, home)
+
+
+def test_a_model_that_was_changed_or_removed_is_said(home, capsys):
+    (evidence,) = rejected(home)
+    put(home, evidence)
+
+    def refused():
+        assert run_again(home, "inspect-7-1") == 2
+        return capsys.readouterr().err
+
+    folder = home / "models" / "caps" / "1"
+    with (folder / "model.onnx").open("ab") as file:
+        file.write(b"\0")
+    assert "corrupt" in refused()
+    seal(folder)
+    assert "holds another model" in refused()
+    shutil.rmtree(folder)
+    assert "put its folder back" in refused()
+    write_classifier(home / "models")
+    assert run_again(home, "inspect-7-1") == 0
+    assert run_again(home, "inspect-0-0") == 2
+    assert "never kept, or gone" in capsys.readouterr().err
+    assert list_kept(home, "inspect") == 0
+    assert list_kept(home, "other") == 2
+    assert "nothing is kept of pipeline other" in capsys.readouterr().err
 
 
 def test_a_version_that_moved_is_found_by_its_digest(home):

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,6 +145,31 @@ def test_no_changed_byte_is_believed(writer: RingWriter, folder: Path, keys: Dev
     path.write_bytes(body)
     with pytest.raises(SealBroken, match=r"changed or damaged.*can't be replayed"):
         read(folder, keys).find("caps-1-2")
+
+
+def test_a_record_s_head_is_sealed_though_its_checksum_is_made_to_fit(
+    writer: RingWriter, folder: Path, keys: DeviceKeys
+) -> None:
+    """A checksum is for accidents: who changes a record's time, size, counter or tag can mend that, but not the seal."""
+    writer.add([item(1), item(2)])
+    writer.close()
+    (path,) = segments(folder)
+    whole = path.read_bytes()
+    first, second = records(whole)
+    crc_at = second.at + RECORD_HEAD.size - 4
+    for at in range(second.at + 12, crc_at):  # the counter, the time, the tag
+        changed = bytearray(whole)
+        changed[at] ^= 1
+        changed[crc_at : crc_at + 4] = zlib.crc32(changed[second.at : crc_at]).to_bytes(4, "little")
+        path.write_bytes(changed)
+        assert names(read(folder, keys)) == [b"head of 1"], at
+        assert _refused(read(folder, keys), "caps-1-2"), at
+    renamed = bytearray(whole)
+    renamed[second.at + 28 : crc_at] = first.tag  # as if it were the first one's
+    renamed[crc_at : crc_at + 4] = zlib.crc32(renamed[second.at : crc_at]).to_bytes(4, "little")
+    path.write_bytes(renamed)
+    with pytest.raises(SealBroken):
+        read(folder, keys).find("caps-1-1")
 
 
 def test_no_changed_byte_of_the_segments_head_is_believed(writer: RingWriter, folder: Path, keys: DeviceKeys) -> None:

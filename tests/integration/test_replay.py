@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import shutil
 import stat
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from edge.host.clock import boot_id
 from schemas.messages import Frame, Reading, Sample, Slot
 from schemas.topics import EVIDENCE, FRAME, READING, RESULT, SLOT_DESIRED, SLOT_STATE, STATUS
 from tests.device import ROOT, Device
-from tests.edge.small_models import SHAPE, TAGS, seal, write_anomaly, write_classifier
+from tests.edge.small_models import SHAPE, TAGS, write_anomaly, write_classifier
 
 pytestmark = pytest.mark.slow
 
@@ -55,9 +54,14 @@ def picture(seq):
     return np.random.default_rng(seq).integers(130, 256, SHAPE, np.uint8)
 
 
+async def _listens(statuses, historian):
+    await statuses.until(lambda status: status.pid == historian.pid and status.state in ("idle", "active"))
+
+
 class Line:
-    def __init__(self, device, camera, plc, agent, epoch):
-        self.device, self.camera, self.plc, self.agent, self.epoch = device, camera, plc, agent, epoch
+    def __init__(self, device, camera, plc, agent, statuses, historian):
+        self.device, self.camera, self.plc, self.agent = device, camera, plc, agent
+        self.statuses, self.historian, self.epoch = statuses, historian, time.time_ns()
 
     def shoot(self, seq, pixels):
         frame = Frame(
@@ -101,12 +105,12 @@ async def line(tmp_path):
             for model in ("caps", "drift"):
                 folder = str(device.home / "models" / model / "1")
                 agent.say(SLOT_DESIRED, Slot(model=model, version="1", digest="", folder=folder), model=model)
-            device.start("historian")
+            historian = device.start("historian")
             device.start("runtime@safety")
             for model in ("caps", "drift"):
                 await slots.until(lambda slot, m=model: (slot.model, slot.phase) == (m, "active"))
-            await statuses.until(lambda status: status.process == "historian" and status.state == "idle")
-            yield Line(device, camera, plc, agent, time.time_ns())
+            await _listens(statuses, historian)
+            yield Line(device, camera, plc, agent, statuses, historian)
 
 
 def plantedge(device, *arguments):
@@ -162,33 +166,16 @@ async def test_a_batch_of_several_and_an_alarm_that_lasts_are_reproduced(line):
         assert (code, err) == (0, ""), out
 
 
-async def test_what_can_t_be_run_again_says_why(line):
-    device, models = line.device, line.device.home / "models"
-    line.shoot(1, picture(1))
-    await line.kept(1)
-    code, _, err = await asyncio.to_thread(plantedge, device, "inspect-0-0")
-    assert code == 2
-    assert "never kept, or gone" in err
-    folder = models / "caps" / "1"
-    with (folder / "model.onnx").open("ab") as file:
-        file.write(b"\0")
-    code, _, err = await asyncio.to_thread(plantedge, device, line.id(1))
-    assert code == 2
-    assert "corrupt" in err
-    seal(folder)
-    code, _, err = await asyncio.to_thread(plantedge, device, line.id(1))
-    assert code == 2
-    assert "holds another model" in err
-    shutil.rmtree(folder)
-    code, _, err = await asyncio.to_thread(plantedge, device, line.id(1))
-    assert code == 2
-    assert "not in" in err
-    assert "put its folder back" in err
-    write_classifier(models)
-    assert (await asyncio.to_thread(plantedge, device, line.id(1)))[0] == 0
-    code, _, err = await asyncio.to_thread(plantedge, device, "--list", "--pipeline", "other")
-    assert code == 2
-    assert "nothing is kept of pipeline other" in err
+async def test_a_killed_historian_loses_nothing_that_was_kept(line):
+    for seq in (1, 2):
+        line.shoot(seq, picture(seq))
+    await line.kept(2)
+    line.historian.kill()
+    line.historian.wait(5)
+    await _listens(line.statuses, line.device.start("historian"))
+    line.shoot(3, picture(3))
+    assert [kept.part_id for kept in await line.kept(3)] == [3, 2, 1]
+    assert len(list((line.device.home / RING).iterdir())) == 2, "nothing is appended to what another has begun"
 
 
 async def test_nobody_but_the_historian_gets_evidence_and_the_disk_holds_it_sealed(line):
