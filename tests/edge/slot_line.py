@@ -97,8 +97,11 @@ class SlotLine:
 
 
 @asynccontextmanager
-async def slot_line(device: Device, *lanes: str, agent: bool = False) -> AsyncIterator[SlotLine]:
-    """Run the runtimes of `lanes` (safety without any), an agent where wanted, and their peers in this loop."""
+async def slot_line(device: Device, *lanes: str, agent: bool = False, runtimes: bool = True) -> AsyncIterator[SlotLine]:
+    """Run the runtimes of `lanes` (safety without any), an agent where wanted, and their peers in this loop.
+
+    Without `runtimes` the test starts them, as processes of their own.
+    """
     settings = load_settings(device.home)
     async with (
         device.user("camera-cam1") as camera,
@@ -108,7 +111,7 @@ async def slot_line(device: Device, *lanes: str, agent: bool = False) -> AsyncIt
     ):
         line = SlotLine(device, camera, listener, historian, plc)
         await line.listen()
-        processes = [Process(RUNTIME, lane, device.home, settings) for lane in lanes or ("safety",)]
+        processes = [Process(RUNTIME, lane, device.home, settings) for lane in lanes or ("safety",) if runtimes]
         tasks = [asyncio.create_task(process.run(runtime.main)) for process in processes]
         if agent:
             tasks.append(asyncio.create_task(Process(AGENT, "", device.home, settings).run(agent_process.main)))
@@ -150,10 +153,14 @@ class SlowDisk:
 
     async def deliver_all(self) -> None:
         """Serve this reader and become a plain file again for those after it."""
+        self.become_a_file()
+        await self.deliver()
+
+    def become_a_file(self) -> None:
+        """Be as fast as any file, for those who open it from now on."""
         aside = self._path.with_name("aside")
         aside.write_bytes(self._content)
         aside.replace(self._path)
-        await self.deliver()
 
     def remove(self) -> None:
         """Remove the whole folder under the reader, which then finds the end of its file."""
