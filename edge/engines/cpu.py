@@ -3,9 +3,9 @@
 Options: `threads` (1) per model. More than one helps where the lane has cores of its own; on a small device the threads
 of two lanes fight for the same cores.
 
-Measured (docs/explanation/measured.md, `./run bench engines`): IO binding, with the input rebound for each run or copied
-into a fixed buffer, changes p50 by less than 2 % at 64x64x3 and 224x224x3, batch 1 and 8, so there is none. So does the
-arena, but for 3 % at 224x224x3, batch 8; with it each session would keep its own peak.
+Measured (`./run bench engines`, docs/explanation/measured.md): IO binding, with the input rebound for each run or
+copied into a fixed buffer, changes p50 by at most 2 % at 64x64x3 and 224x224x3, batch 1 and 8, so there is none. The
+arena changes it as little, but for 3 % at 224x224x3, batch 8; with it each session would keep its own peak.
 """
 
 from __future__ import annotations
