@@ -150,7 +150,7 @@ def test_no_changed_byte_is_believed(writer: RingWriter, folder: Path, keys: Dev
 def test_a_record_s_head_is_sealed_though_its_checksum_is_made_to_fit(
     writer: RingWriter, folder: Path, keys: DeviceKeys
 ) -> None:
-    """A checksum is for accidents: who changes a record's time, size, counter or tag can mend that, but not the seal."""
+    """A checksum is for accidents: who changes a record's time, counter or tag can mend that, but not the seal."""
     writer.add([item(1), item(2)])
     writer.close()
     (path,) = segments(folder)
