@@ -1,10 +1,7 @@
 """A device with its broker, one runtime, and the players around it, as `bench e2e` needs them."""
 
-import multiprocessing
 import time
-from collections.abc import Callable
 from dataclasses import asdict
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ import numpy as np
 from bus.codec import decode
 from schemas.messages import Outcome, Result
 from schemas.topics import RESULT
+from tests.bench.cast import Cast
 from tests.bench.clients import Client
 from tests.bench.machine import real_time
 from tests.bench.players import SEQ, Plan, answer_frames, publish_frames, work_bare
@@ -22,6 +20,7 @@ from tests.device import Device
 
 SHAPE = (64, 64, 3)
 FIFO = {"broker": 45, "runtime": 40, "line": 30}
+# Every part is OK: what the evidence of a reject costs is measured by `bench evidence`.
 USERS = ("runtime-safety", "runtime-floor", "camera-cam1", "historian")
 PIPELINE = """
 [cameras.cam1]
@@ -33,7 +32,7 @@ model = "caps"
 input = { frames = "cam1" }
 deadline_ms = 1000
 max_batch_size = 4
-decision = { reject = ["bad"] }
+decision = { reject = ["bad"], threshold = 0.9 }
 """
 START_S = 60.0
 
@@ -60,11 +59,9 @@ class Line:
 
     def __init__(self, device: Device, model: Path) -> None:
         """Start all of them."""
-        self._context = multiprocessing.get_context("spawn")
-        self._sent_ns: Any = self._context.Array("q", 4_000_000)
-        self._players: list[tuple[Any, Connection]] = []
+        self._cast = Cast()
+        self._sent_ns: Any = self._cast.context.Array("q", 4_000_000)
         self._next = 1
-        self.infer_us = 0.0
         device.start_broker()
         self.runtime = device.start("runtime@safety")
         self._link = RawMqtt(device.address("historian"), "bench-results")
@@ -72,25 +69,15 @@ class Line:
         self.realtime = real_time(device.broker.pid, FIFO["broker"])
         fifo = {name: priority if self.realtime else 0 for name, priority in FIFO.items()}
         camera, worker = device.address("camera-cam1"), device.address("runtime-floor")
-        self._camera = self._player(publish_frames, camera, device.place, self._sent_ns, SHAPE, fifo["line"])
-        self._player(answer_frames, worker, device.place, model, SHAPE, fifo["runtime"])
-        self._bare = self._player(work_bare, worker, device.place, model, SHAPE, fifo["runtime"])
+        self._camera, _ = self._cast.add(publish_frames, camera, device.place, self._sent_ns, SHAPE, fifo["line"])
+        self._cast.add(answer_frames, worker, device.place, model, SHAPE, fifo["runtime"])
+        self._bare, _ = self._cast.add(work_bare, worker, device.place, model, SHAPE, fifo["runtime"])
         self._device = device
         self._client: Client | None = None
         self._warm_up()
         if self.realtime:
             real_time(self.runtime.pid, FIFO["runtime"])
             real_time(0, FIFO["line"])
-
-    def _player(self, play: Callable[..., None], *told: Any) -> Connection:
-        near, far = self._context.Pipe()
-        child = self._context.Process(target=play, args=(far, *told), daemon=True)
-        child.start()
-        self._players.append((child, near))
-        if not near.poll(START_S):
-            raise RuntimeError(f"{play.__name__} did not start within {START_S:g} s")
-        near.recv()
-        return near
 
     def _warm_up(self) -> None:
         """Until the runtime serves: its first results that are no drops."""
@@ -148,10 +135,7 @@ class Line:
         """End the players."""
         if self._client:
             self._client.close()
-        for child, near in self._players:
-            near.close()
-            child.terminate()
-            child.join(5)
+        self._cast.close()
 
 
 def _seq_of(payload: bytes, floor: bool) -> tuple[int, Result | None]:

@@ -17,7 +17,7 @@ from bus.codec import decode, encode
 from edge.engines import load_engine
 from edge.host.clock import boot_id
 from edge.inference.contract import Contract
-from schemas.messages import Frame
+from schemas.messages import Frame, Quality
 from schemas.topics import DECISION, FRAME, RESULT, Place
 from tests.bench.machine import real_time
 from tests.bench.raw_mqtt import RawMqtt, payload_of
@@ -28,12 +28,20 @@ REPLY_BYTES, DECISION_BYTES = 520, 260  # about a Result, and a Decision
 
 @dataclass(frozen=True)
 class Plan:
-    """What to publish: `first` to `first + count - 1`, at `rate` frames a second, to the floor or to the runtime."""
+    """What to publish: `first` to `first + count - 1`, at `rate` frames a second, to the floor or to the runtime.
+
+    Each `bad_every`-th frame is one that its camera calls Bad, 0 for none.
+    """
 
     floor: bool
     first: int
     count: int
     rate: float
+    bad_every: int = 0
+
+    def quality(self, seq: int) -> Quality:
+        """Return what the camera says of a frame."""
+        return Quality.BAD if self.bad_every and seq % self.bad_every == 0 else Quality.GOOD
 
 
 def publish_frames(
@@ -53,30 +61,30 @@ def publish_frames(
     floor_name, name = FRAME.name(place, stream="floor"), FRAME.name(place, stream="cam1")
     raw, boot, epoch = pixels.tobytes(), boot_id(), time.time_ns()
     pipe.send("ready")
-    while window := pipe.recv():
+    while plan := pipe.recv():
         link.ping()
 
         def floor(seq: int, _now_ns: int) -> bytes:
             return SEQ.pack(seq) + raw
 
-        def frame(seq: int, now_ns: int) -> bytes:
+        def frame(seq: int, now_ns: int, plan: Plan = plan) -> bytes:
             return encode(
                 FRAME,
                 Frame(stream="cam1", part_id=seq, boot=boot, trigger_ns=now_ns, time_ns=0, shape=shape, dtype="uint8",
-                      data=memoryview(raw), epoch=epoch, seq=seq),
+                      data=memoryview(raw), quality=plan.quality(seq), epoch=epoch, seq=seq),
             )  # fmt: skip
 
-        _paced(link, floor_name if window.floor else name, window, floor if window.floor else frame, times)
+        _paced(link, floor_name if plan.floor else name, plan, floor if plan.floor else frame, times)
         pipe.send("done")
 
 
-def _paced(link: RawMqtt, name: str, window: Plan, make: Callable[[int, int], bytes], times: Any) -> None:
+def _paced(link: RawMqtt, name: str, plan: Plan, make: Callable[[int, int], bytes], times: Any) -> None:
     start = time.monotonic()
-    for index in range(window.count):
-        wait_s = start + index / window.rate - time.monotonic()
+    for index in range(plan.count):
+        wait_s = start + index / plan.rate - time.monotonic()
         if wait_s > 0:
             time.sleep(wait_s)
-        seq = window.first + index
+        seq = plan.first + index
         times[seq] = now_ns = time.monotonic_ns()
         payload = make(seq, now_ns)
         link.link.sendall(link.publisher(name, len(payload)) + payload)
