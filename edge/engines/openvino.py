@@ -22,6 +22,7 @@ from pydantic import Field
 from edge.config.section import Section
 from edge.engines import PLAIN, Session, Setup, Tensor, tensors_in, verified_model
 from edge.inference.agreement import Node, graph_problems
+from edge.inference.compiled import place_for
 from schemas.errors import ContractError
 
 if TYPE_CHECKING:
@@ -143,9 +144,8 @@ def _config(options: Options, folder: Path | None, contract: Contract) -> dict[s
     if options.device == "CPU":
         found |= {"NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": options.threads, "ENABLE_CPU_PINNING": False}
     if folder is not None:
-        # OpenVINO's own key covers model, device and version; the folder's name lets old ones be told and removed.
-        place = folder / f"{contract.sha256[:16]}-{options.device}-{_RELEASE}"
-        place.mkdir(parents=True, exist_ok=True)
+        # OpenVINO's own key covers model, device and version; the name is for whoever looks into the folder.
+        place = place_for(folder, f"{contract.sha256[:16]}-{options.device}-{options.precision}-{_RELEASE}")
         found["CACHE_DIR"] = str(place)
     return found
 

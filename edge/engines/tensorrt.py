@@ -23,6 +23,7 @@ from pydantic import Field
 from edge.config.section import Section
 from edge.engines import PLAIN, Session, Setup, Tensor, tensors_in, verified_model
 from edge.host.nvidia import NO_GPU, NO_TENSORRT, gpu_name, tensorrt_version
+from edge.inference.compiled import place_for
 from edge.inference.ort_session import ORT_VERSION, Provider, load_cuda_libraries, missing_provider, open_session
 from schemas.errors import ContractError
 
@@ -93,7 +94,6 @@ def provider(options: Options, inputs: tuple[Tensor, ...], largest: int, folder:
         "trt_profile_max_shapes": _shapes(inputs, largest),
     }
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
         found |= {
             "trt_engine_cache_enable": "1",
             "trt_engine_cache_path": str(folder),
@@ -107,8 +107,8 @@ def _folder(cache: Path | None, contract: Contract, options: Options) -> Path | 
     """Return where this model's engine for this GPU lies; None without a place for it."""
     if cache is None:
         return None
-    key = f"{gpu_name(options.device)}-ort{ORT_VERSION}-trt{tensorrt_version()}"
-    return cache / key / f"{contract.sha256[:16]}-{options.precision}-{options.effort}"
+    where = f"{gpu_name(options.device)}-ort{ORT_VERSION}-trt{tensorrt_version()}"
+    return place_for(cache, f"{contract.sha256[:16]}-{options.precision}-{options.effort}-{where}")
 
 
 def _shapes(inputs: tuple[Tensor, ...], batch: int) -> str:

@@ -1,11 +1,13 @@
 """What only one engine does: its options, its cache, and what it says where it can't run."""
 
+import os
 from pathlib import Path
 
 import onnxruntime
 import pytest
 
 from edge.engines import Tensor, cuda, engine_file, load_engine, tensorrt, verified_model
+from edge.inference import compiled
 from edge.inference.contract import Contract
 from edge.inference.ort_session import open_session
 from schemas.errors import ContractError
@@ -83,10 +85,24 @@ def test_openvino_keeps_what_it_compiled_under_the_models_digest(contract, tmp_p
     pytest.importorskip("openvino", reason="the extra openvino is not installed")
     load_engine("openvino", cache=tmp_path / "cache").load(contract).close()
     (folder,) = (tmp_path / "cache").iterdir()
-    assert folder.name.startswith(f"{contract.sha256[:16]}-CPU-")
+    assert folder.name.startswith(f"{contract.sha256[:16]}-CPU-f32-")
     assert [path.suffix for path in folder.iterdir()] == [".blob"]
     session = load_engine("openvino", cache=tmp_path / "cache").load(contract)
     assert contract.read_golden().problems(session.run(contract.read_golden().inputs)) == []
+
+
+def test_what_was_compiled_and_not_used_for_longest_gives_way(tmp_path):
+    for day in range(compiled.KEPT + 3):
+        (compiled.place_for(tmp_path, f"model-{day}") / "blob").touch()
+        os.utime(tmp_path / f"model-{day}", (day, day))
+    compiled.place_for(tmp_path, "model-3")
+    (tmp_path / "timing.cache").touch()
+    compiled.place_for(tmp_path, "new")
+    held = {path.name for path in tmp_path.iterdir() if path.is_dir()}
+    assert len(held) == compiled.KEPT
+    assert {"new", "model-3", f"model-{compiled.KEPT + 2}"} <= held
+    assert not {"model-0", "model-4"} & held
+    assert (tmp_path / "timing.cache").exists()
 
 
 def test_openvino_names_the_devices_that_there_are(contract):
