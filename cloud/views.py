@@ -26,6 +26,8 @@ WORDS = {
     "failsafe_active": "Outputs are at their fail-safe value",
     "model_unusable": "A model can't be used",
     "model_rejected": "A new model was rejected",
+    "inputs_changed": "A camera or sensor sees other than it did",
+    "model_degraded": "A model may decide worse than it did",
     "historian_lagging": "The historian lags behind",
     "historian_quota": "The historian's store is full",
     "process_stopped": "A process has stopped",

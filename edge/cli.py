@@ -98,6 +98,12 @@ def _config(given: argparse.Namespace) -> int:
     return config_set(given.home, given.section, given.values)
 
 
+def _drift(given: argparse.Namespace) -> int:
+    from edge.commands.drift import relearn, status
+
+    return status(given.home) if given.action == "status" else relearn(given.home, given.pipeline)
+
+
 def _model(given: argparse.Namespace) -> int:
     from edge.commands.model import list_models, rollback, use_model
 
@@ -227,6 +233,11 @@ def _add_bus_commands(add: Callable[[str, Run, str], argparse.ArgumentParser]) -
     config.add_argument("action", choices=["get", "set"])
     config.add_argument("section", nargs="?", help="a table of the settings, such as pipelines")
     config.add_argument("values", nargs="*", metavar="KEY=VALUE", help="KEY may be dotted: cap.decision.threshold=0.6")
+    drift = add("drift", _drift, "say whether inputs and answers are as they were learned, or learn them anew")
+    actions = drift.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("status", help="print each pipeline's level and the signals nearest to their limits")
+    anew = actions.add_parser("relearn", help="take what comes in from now on as normal")
+    anew.add_argument("pipeline")
     _add_model(add("model", _model, "show which versions of models there are, run another one"))
     write = add("write", _write, "write one tag of a source")
     write.add_argument("source")

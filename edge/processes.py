@@ -63,9 +63,9 @@ CONNECT = ProcessRow(
 )  # fmt: skip
 RUNTIME = ProcessRow(
     name="runtime", role=Role.RUNTIME, module="edge.runtime", instances_of="lanes", sections=("pipelines",),
-    subscribes=(t.READING, t.FRAME, t.SLOT_DESIRED, t.CONFIG_STATE),
-    publishes=(t.DECISION, t.RESULT, t.EVIDENCE, t.INSIGHT, t.SLOT_STATE, t.EVENT, t.STATUS), fifo={"safety": 40},
-    watchdog_s=2.0, after=("agent",),
+    subscribes=(t.READING, t.FRAME, t.SLOT_DESIRED, t.RELEARN, t.CONFIG_STATE),
+    publishes=(t.DECISION, t.RESULT, t.EVIDENCE, t.INSIGHT, t.SLOT_STATE, t.REPLY, t.EVENT, t.STATUS),
+    fifo={"safety": 40}, watchdog_s=2.0, after=("agent",),
 )  # fmt: skip
 CAMERA = ProcessRow(
     name="camera", role=Role.CAMERA, module="edge.camera", instances_of="cameras", sections=("cameras",),

@@ -1,6 +1,6 @@
 """runtime: one lane's pipelines.
 
-In: raw, frame, slot desired. Out: decision, inference, evidence, insight, event, slot state.
+In: raw, frame, slot desired, relearn. Out: decision, inference, evidence, insight, event, slot state, reply.
 
 Frames come, and evidence leaves, on a connection of their own. A model runs on the loop itself: a thread brings no
 throughput and its wake-ups cost more than a small model's run (46-78 ms under load). What is queued when a run begins
@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from bus import Bus, Delivery
 from bus.typed import Reader
 from edge.config.pipeline import FrameInput, WindowInput
+from edge.inference.drift.keeper import Keeper
+from edge.inference.drift.requests import RelearnRequests
 from edge.inference.engine_choice import machine as this_machine
 from edge.inference.insights import WINDOW_S
 from edge.inference.lane import Lane
@@ -48,8 +50,10 @@ class Runtime:
         """Make the stations; nothing is received yet. Frames come and evidence leaves over `bulk`."""
         self._process, self._bulk = process, bulk
         lane, machine, names = Lane(), this_machine(), process.settings.lanes.get(process.instance, [])
-        self.stations = [Station(process, name, lane, bulk, machine) for name in names]
+        self.keeper = Keeper(process.home)
+        self.stations = [Station(process, name, lane, bulk, machine, self.keeper) for name in names]
         self._of = {station.pipeline.name: station for station in self.stations}
+        self._relearns = RelearnRequests(process, {name: station.relearn for name, station in self._of.items()})
         self.slots = Slots(process, [station.pipeline for station in self.stations], self._swap)
         self._frames: dict[str, Reader[Frame]] = {}
         self._readings: dict[str, Reader[Reading]] = {}
@@ -68,6 +72,7 @@ class Runtime:
                 streams.setdefault(spec.frames, []).append(station.frame)
             for source in station.pipeline.sources:
                 sources.setdefault(source, []).append(station.reading)
+        await self._relearns.attach()
         for stream, takers in streams.items():
             self._frames[stream] = await self._process.read(FRAME, Frame, _fan(takers), bus=self._bulk, stream=stream)
         for source, users in sources.items():
@@ -152,6 +157,7 @@ async def main(process: Process) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(runtime.slots.run(), name="slots")
+                tasks.create_task(runtime.keeper.run(), name="drift")
                 tasks.create_task(runtime.tick(), name="tick")
         finally:
             runtime.close()

@@ -226,6 +226,32 @@ class Result(Message, frozen=True, kw_only=True):
     models: dict[str, str] = {}
 
 
+class DriftSignal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One statistic of a window and the limits learned for it; a `score` of 1 lies on the nearer limit."""
+
+    value: float
+    score: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Drift(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How inputs and predictions compare with the clean windows that were learned from.
+
+    `level`: off, learning, ok, inputs_changed, model_degraded. `windows` of `of` have been learned; `unclean` says why
+    the last one was not. `entropy` (0..1): how unsure a classifier was. `signals`: the highest scores, of `recipe`.
+    """
+
+    level: Annotated[str, Meta(pattern="^(off|learning|ok|inputs_changed|model_degraded)$")] = "off"
+    learned: bool = False
+    windows: int = 0
+    of: int = 0
+    unclean: str = ""
+    recipe: str = ""
+    entropy: float | None = None
+    signals: dict[str, DriftSignal] = {}
+
+
 class Insight(Message, frozen=True, kw_only=True):
     """One window (10 s) of one pipeline. `dropped` by reason; `gaps`: inputs that never arrived."""
 
@@ -245,6 +271,7 @@ class Insight(Message, frozen=True, kw_only=True):
     max_ms: float
     score_mean: float
     time_ns: int
+    drift: Drift = Drift()
 
 
 class Event(Message, frozen=True, kw_only=True):
@@ -281,6 +308,13 @@ class Reply(Message, frozen=True, kw_only=True):
     ok: bool
     value: Value = None
     reason: str = ""
+
+
+class Relearn(Message, frozen=True, kw_only=True):
+    """A request that a pipeline's drift watch learns anew what is normal: what comes in from now on is."""
+
+    schema: str = "relearn/1"
+    request_id: str
 
 
 class Slot(Message, frozen=True, kw_only=True):

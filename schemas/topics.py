@@ -196,7 +196,8 @@ WRITE = Topic(
 )  # fmt: skip
 REPLY = Topic(
     key="REPLY", pattern=PLANT + "reply/{origin}", messages=(m.Reply,), codec=Codec.JSON, qos=1, retain=False,
-    publishers=_roles(Role.CONNECT, Role.AGENT), readers=_roles(Role.OPCUA, Role.MES, Role.CLI),
+    publishers=_roles(Role.CONNECT, Role.AGENT, Role.RUNTIME),
+    readers=_roles(Role.OPCUA, Role.MES, Role.CLI),
     max_bytes=4_096, max_hz=200, drop=Drop.NOTHING, binds="origin", bound="reader",
 )  # fmt: skip
 SLOT_DESIRED = Topic(
@@ -219,6 +220,11 @@ CONFIG_STATE = Topic(
     key="CONFIG_STATE", pattern=PLANT + "config/{section}/state", messages=(m.ConfigState,), codec=Codec.JSON, qos=1,
     retain=True, publishers=_roles(Role.AGENT), readers=_DEVICE - {Role.AGENT} | {Role.CLI},
     max_bytes=65_536, max_hz=10, drop=Drop.LATEST_WINS,
+)  # fmt: skip
+RELEARN = Topic(
+    key="RELEARN", pattern=PLANT + "relearn/{pipeline}/{origin}", messages=(m.Relearn,), codec=Codec.JSON, qos=1,
+    retain=False, publishers=_roles(Role.CLI), readers=_roles(Role.RUNTIME),
+    max_bytes=1_024, max_hz=1, drop=Drop.NOTHING, binds="origin",
 )  # fmt: skip
 DESIRED = Topic(
     key="DESIRED", pattern=PLANT + "desired/{kind}", messages=(m.Desired,), codec=Codec.MSGPACK, qos=1, retain=True,
@@ -291,7 +297,7 @@ DOWN_REQUEST = Topic(
 
 TOPICS: tuple[Topic, ...] = (
     READING, FRAME, DECISION, OUTPUT, RESULT, EVIDENCE, INSIGHT, EVENT, WRITE, REPLY, SLOT_DESIRED, SLOT_STATE,
-    CONFIG_SET, CONFIG_STATE, DESIRED, STATUS, MES_RESULT, MES_TAG, MES_EVENT,
+    CONFIG_SET, CONFIG_STATE, RELEARN, DESIRED, STATUS, MES_RESULT, MES_TAG, MES_EVENT,
     UP_HEALTH, UP_MODELS, UP_ALERT, UP_REPORT, UP_LEDGER, DOWN_DESIRED, DOWN_CONFIG, DOWN_REQUEST,
 )  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
+from edge.config.drift import Drift
 from edge.config.section import Milliseconds, Options, Section, Slug
 
 SAFETY_LANE: Final = "safety"
@@ -181,6 +182,7 @@ class Pipeline(Section):
     bad_input: Literal["hold", "skip"] = "skip"
     event: bool = False
     evidence: KeptEvidence = KeptEvidence()
+    drift: Drift = Drift()
 
     @property
     def graph(self) -> tuple[Step, ...]:

@@ -88,6 +88,8 @@ class PointMaker:
             dropped=sum(insight.dropped.values()), p50_ms=float(insight.p50_ms), p99_ms=float(insight.p99_ms),
             max_ms=float(insight.max_ms), score_mean=float(insight.score_mean), ok=insight.verdicts.get("ok", 0),
             nok=insight.verdicts.get("nok", 0), unknown=insight.verdicts.get("unknown", 0),
+            drift=insight.drift.level, entropy=insight.drift.entropy,
+            drift_score=max((signal.score for signal in insight.drift.signals.values()), default=None),
         )  # fmt: skip
         series = self._series("insight", pipeline=insight.pipeline, model=insight.model, version=insight.version)
         return Point(series, insight.time_ns, insight.epoch, insight.seq, text)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from schemas.messages import Insight, Outcome, Phase, Result, Verdict
+from schemas.messages import Drift, Insight, Outcome, Phase, Result, Verdict
 
 if TYPE_CHECKING:
     from edge.inference.pipeline import Pipeline
 
 WINDOW_S: Final = 10.0
+UNWATCHED: Final = Drift()
 _KEPT: Final = 65_536  # latencies of one window: 10 s at the topic's highest rate, and some more
 _UPDATE_NS: Final = 5_000_000_000
 
@@ -48,7 +49,7 @@ class Tally:
             self._score_sum += result.score
             self._scores += 1
 
-    def insight(self, pipeline: Pipeline, window_s: float, gaps: int) -> Insight:
+    def insight(self, pipeline: Pipeline, window_s: float, gaps: int, drift: Drift = UNWATCHED) -> Insight:
         """Return what was counted, and start again."""
         times = np.frombuffer(self._latencies, dtype=np.float64) if self._latencies else np.zeros(1)
         p50, p99 = np.percentile(times, [50, 99])
@@ -58,7 +59,7 @@ class Tally:
             window_s=window_s, inputs=self._inputs, results=sum(self._verdicts.values()), late=self._late,
             dropped=dict(self._dropped), gaps=gaps, verdicts=dict(self._verdicts), p50_ms=float(p50),
             p99_ms=float(p99), max_ms=float(times.max()), time_ns=time.time_ns(),
-            score_mean=self._score_sum / self._scores if self._scores else 0.0,
+            score_mean=self._score_sum / self._scores if self._scores else 0.0, drift=drift,
         )  # fmt: skip
         self._clear()
         return found

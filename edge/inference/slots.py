@@ -11,9 +11,7 @@ desires later wins. With `[runtime] watch`, models that no agent speaks of are w
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from bus import Delivery
 from edge.host.memory import give_back
+from edge.host.priority import step_back
 from edge.inference.contract import Contract, newest_version
 from edge.inference.engine_choice import device_engine
 from edge.inference.folder_watch import LOOK_S, FolderWatch
@@ -60,7 +59,7 @@ class Slots:
         self._wanted: dict[str, Slot] = {}
         self._heard: set[str] = set()
         self._wake = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, "slots", _step_back)
+        self._thread = ThreadPoolExecutor(1, "slots", step_back)
         self._voice = StateVoice(process)
         self.waiting = set(self._users)  # models of which nothing is known yet
         self.missing: dict[str, str] = {}  # models that could not be loaded, and why
@@ -221,13 +220,3 @@ def _retire(model: LoadedModel) -> None:
     """Give a model's memory back, in the thread: freeing it takes as long as the model is large."""
     model.session.close()
     give_back()
-
-
-def _step_back() -> None:
-    """Let the loading thread of a real-time process run below the broker and the line, but above ordinary work.
-
-    It must not be ordinary work itself: a thread that is preempted while it holds the interpreter stops the line.
-    """
-    if os.sched_getscheduler(os.getpid()) & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO:
-        with contextlib.suppress(PermissionError):
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from edge.inference.drift.voice import DriftVoice
 from edge.inference.evidence_voice import EvidenceVoice
 from edge.inference.gauges import PipelineGauges
 from edge.inference.insights import Alarm, AlarmWatch, Tally
@@ -14,6 +15,7 @@ from schemas.topics import DECISION, INSIGHT, RESULT
 
 if TYPE_CHECKING:
     from bus import Bus, Delivery
+    from edge.inference.drift.keeper import Keeper
     from edge.inference.lane import Lane
     from edge.inference.work import Answer
     from edge.process import Process
@@ -25,7 +27,7 @@ _LEASE_PARTS: Final = 4
 class Station:
     """One pipeline of a lane. `actuates`: its decisions go to a PLC."""
 
-    def __init__(self, process: Process, name: str, lane: Lane, bulk: Bus, machine: str) -> None:
+    def __init__(self, process: Process, name: str, lane: Lane, bulk: Bus, machine: str, keeper: Keeper) -> None:
         """Make its publishers, and let it compete in its lane. Evidence goes over `bulk`, and names `machine`."""
         settings = process.settings.pipelines[name]
         outputs = process.settings.outputs.get(name)
@@ -40,6 +42,7 @@ class Station:
         self._results = process.publisher(RESULT, Result, pipeline=name)
         self._insights = process.publisher(INSIGHT, Insight, pipeline=name)
         self._evidence = EvidenceVoice(process, self.pipeline, bulk, machine)
+        self._drift = DriftVoice(process, self.pipeline, keeper)
         self._tally, self._alarms = Tally(), AlarmWatch()
         self._gaps = 0
         self._sick = False
@@ -75,6 +78,8 @@ class Station:
         if answers:
             self.decided_ns = now_ns
             self.gauges.answered(answers, now_ns)
+        for answer in answers:
+            self._drift.see(answer)
 
     def counts(self) -> dict[str, int]:
         """Return what it did since its start."""
@@ -107,12 +112,18 @@ class Station:
 
     def insight(self, window_s: float, gaps: int) -> None:
         """Publish what the window held. `gaps`: of its input since the start."""
-        self._insights.send(self._tally.insight(self.pipeline, window_s, gaps - self._gaps))
+        drift = self._drift.close_window()
+        self._insights.send(self._tally.insight(self.pipeline, window_s, gaps - self._gaps, drift))
         self._gaps = gaps
 
+    def relearn(self, who: str) -> bool:
+        """Learn anew what is normal; false where the pipeline is not watched."""
+        return self._drift.relearn(who)
+
     def close(self) -> None:
-        """End an alarm that nobody watches any more."""
+        """End the alarms that nobody watches any more."""
         self._say(self._alarms.end(time.monotonic_ns()))
+        self._drift.close()
 
     def _say(self, alarm: Alarm | None) -> None:
         if alarm is None:

@@ -59,6 +59,7 @@ INSIGHT_FIELDS = (
     Field("RatePerSecond", ua.VariantType.Double, "1/s"),
     Field("P50Ms", ua.VariantType.Double, "ms"),
     Field("P99Ms", ua.VariantType.Double, "ms"),
+    Field("DriftLevel", ua.VariantType.String),
     Field("LateInWindow", ua.VariantType.Int64),
     Field("DroppedInWindow", ua.VariantType.Int64),
 )
@@ -211,6 +212,7 @@ class Space:
         values: dict[str, Value] = {
             "RatePerSecond": insight.results / insight.window_s if insight.window_s else 0.0, "P50Ms": insight.p50_ms,
             "P99Ms": insight.p99_ms, "LateInWindow": insight.late, "DroppedInWindow": sum(insight.dropped.values()),
+            "DriftLevel": insight.drift.level,
         }  # fmt: skip
         self._put_all(f"Pipelines/{insight.pipeline}", values, moment(insight.time_ns))
 

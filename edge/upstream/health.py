@@ -25,6 +25,8 @@ ALERT_CODES = frozenset(
         "selftest",
         "model_unusable",
         "model_rejected",
+        "inputs_changed",
+        "model_degraded",
         "config_reverted",
         "config_rejected",
         "config_applied",
@@ -43,6 +45,7 @@ _REASON = {
     "historian_lagging": "historian_lagging",
     "historian_quota": "historian_quota",
 }
+_DRIFTED = frozenset({"inputs_changed", "model_degraded"})
 
 
 @dataclass(frozen=True)
@@ -146,10 +149,12 @@ class DeviceView:
                 soft.add(f"{status.process.split('-')[0]}_degraded")
             if status.clock_synced is False:
                 soft.add("clock_not_synced")
-        if any(i.late for i, seen_s in self._seen.insights.values() if now_s - seen_s < INSIGHT.stale_after_s):
+        fresh = [i for i, seen_s in self._seen.insights.values() if now_s - seen_s < INSIGHT.stale_after_s]
+        if any(insight.late for insight in fresh):
             soft.add("deadlines_missed")
+        soft |= {insight.drift.level for insight in fresh} & _DRIFTED
         reasons = (sorted(alarms) + sorted(soft - alarms))[:16]
-        notable = soft - {"clock_not_synced", "deadlines_missed"}
+        notable = soft - {"clock_not_synced", "deadlines_missed", "inputs_changed"}
         return ("alarm" if alarms else "degraded" if notable else "ok"), reasons
 
     def _processes(self) -> list[ProcessHealth]:

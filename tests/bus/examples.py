@@ -124,6 +124,16 @@ EXAMPLES: tuple[m.Message, ...] = (
         max_ms=11.25,
         score_mean=0.5,
         time_ns=NS,
+        drift=m.Drift(
+            level="inputs_changed",
+            learned=True,
+            windows=120,
+            of=120,
+            unclean="shed",
+            recipe="7",
+            entropy=0.125,
+            signals={"mean_red": m.DriftSignal(value=140.5, score=1.5, low=120.0, high=136.25)},
+        ),
     ),
     m.Event(
         key="link-press1",
@@ -147,6 +157,7 @@ EXAMPLES: tuple[m.Message, ...] = (
         process="runtime-safety",
         serving="1.1.0",
     ),
+    m.Relearn(request_id="r-3"),
     m.ConfigSet(request_id="r-2", base_version=3, values={"deadline_ms": 40, "lanes": ["safety"]}),
     m.ConfigState(
         section="pipelines",

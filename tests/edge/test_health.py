@@ -5,7 +5,7 @@ from bus.codec import decode, encode
 from edge.settings import Device, Settings
 from edge.upstream.health import ALERT_CODES, DeviceView, Machine
 from schemas.fleet import Health, Models
-from schemas.messages import Event, Insight, Phase, Severity, Slot, State, Status
+from schemas.messages import Drift, DriftSignal, Event, Insight, Phase, Severity, Slot, State, Status
 from schemas.topics import UP_HEALTH, UP_MODELS
 
 MACHINE = Machine(uptime_s=1.0, cpu_share=0.1, memory_share=0.2, disk_share=0.3, temperature_c=None)
@@ -75,3 +75,27 @@ def test_what_is_made_is_always_of_its_closed_schema(view: DeviceView) -> None:
     assert made.pipelines[0].rate_hz == 20.0
     assert made.reasons == ["deadlines_missed"]
     assert decode(UP_MODELS, Models, encode(UP_MODELS, view.models(1))).models[0].model == "m"
+
+
+@pytest.mark.parametrize(
+    ("level", "state", "reasons"),
+    [
+        ("ok", "ok", []),
+        ("inputs_changed", "ok", ["inputs_changed"]),
+        ("model_degraded", "degraded", ["model_degraded"]),
+    ],
+)
+def test_a_watch_s_level_leaves_as_a_code_without_its_figures(
+    view: DeviceView, level: str, state: str, reasons: list[str]
+) -> None:
+    drift = Drift(level=level, learned=True, signals={"MARKER": DriftSignal(value=17.3, score=2.0)})
+    view.insight(
+        Insight(
+            pipeline="p", model="m", version="1", window_s=10, inputs=1, results=1, late=0, dropped={}, gaps=0,
+            verdicts={}, p50_ms=0.4, p99_ms=1.1, max_ms=3, score_mean=0.5, time_ns=1, drift=drift,
+        ),
+        0.0,
+    )  # fmt: skip
+    said = health(view)
+    assert (said.state, said.reasons) == (state, reasons)
+    assert b"MARKER" not in encode(UP_HEALTH, said)

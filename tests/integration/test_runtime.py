@@ -8,16 +8,28 @@ import msgspec
 import numpy as np
 import pytest
 
-from bus.codec import encode
+from bus.codec import decode, encode
 from edge.host.clock import boot_id
-from schemas.messages import Frame, Phase, Proof, Quality, Reading, Sample, Slot, State, Verdict
-from schemas.topics import DECISION, EVENT, FRAME, INSIGHT, READING, RESULT, SLOT_DESIRED, SLOT_STATE, STATUS
+from schemas.messages import Frame, Phase, Proof, Quality, Reading, Relearn, Reply, Sample, Slot, State, Verdict
+from schemas.topics import (
+    DECISION,
+    EVENT,
+    FRAME,
+    INSIGHT,
+    READING,
+    RELEARN,
+    REPLY,
+    RESULT,
+    SLOT_DESIRED,
+    SLOT_STATE,
+    STATUS,
+)
 from tests.device import Device
 from tests.edge.small_models import LENGTH, SHAPE, TAGS, seal, write_anomaly, write_classifier
 
 pytestmark = pytest.mark.slow
 
-USERS = ("runtime-safety", "camera-cam1", "connect-plant", "agent", "historian")
+USERS = ("runtime-safety", "camera-cam1", "connect-plant", "agent", "historian", "cli")
 LINE = """
 [sources.plant]
 driver = "modbus"
@@ -292,3 +304,22 @@ async def test_an_insight_accounts_for_every_input_of_its_window(device):
         assert (insight.inputs, insight.results, insight.dropped) == (windows, windows - 1, {"bad_quality": 1})
         assert sum(insight.verdicts.values()) == insight.results
         assert 0 < insight.p50_ms <= insight.p99_ms <= insight.max_ms
+
+
+async def test_a_pipeline_learns_anew_when_asked_to_and_says_so(device):
+    write_classifier(device.home / "models")
+    async with line(device) as seen, device.user("cli") as person:
+        device.start("runtime@safety")
+        await seen.serving()
+        topic = RELEARN.name(device.place, pipeline="inspect", origin="cli")
+        reply_to = REPLY.name(device.place, origin="cli")
+        for request, back in (("r-1", reply_to), ("r-2", reply_to)):
+            payload = encode(RELEARN, Relearn(request_id=request, epoch=1, seq=1))
+            answer = decode(
+                REPLY, Reply, (await person.bus.request(topic, payload, reply_to=back, timeout_s=5)).payload
+            )
+            assert (answer.request_id, answer.ok, answer.value) == (request, True, "inspect")
+        insight = await seen.insights.until(lambda found: found.pipeline == "inspect", 15)
+        assert (insight.drift.level, insight.drift.learned, insight.drift.of) == ("learning", False, 120)
+        kept = device.home / "state" / "drift" / "inspect.json"
+        assert kept.exists()
