@@ -11,7 +11,7 @@ from edge.commands.verdict import Level, Verdict
 from edge.config.boards import Board, board_names, board_of
 from edge.config.problems import nearest
 from edge.engines import engine_file
-from edge.inference.engine_choice import AUTO, chosen_engine
+from edge.inference.engine_choice import AUTO, choose_engine
 from edge.settings import Settings
 from schemas.errors import ContractError
 
@@ -52,13 +52,15 @@ def board_verdicts(name: str, board: Board, cameras: int, cpu: Path = _CPU) -> I
 
 
 def _engine(device: Path, settings: Settings) -> Verdict:
-    name = chosen_engine(settings.runtime, device)
+    name, why = choose_engine(settings.runtime, device)
     try:
         lacking = engine_file(name).missing()
     except ContractError as error:
         lacking = str(error)
     if lacking:
         return Verdict(Level.FAIL, "engine", f"{name}: {lacking}")
+    if why:
+        return Verdict(Level.WARN, "engine", f"auto is {name}: {why}", "run `plantedge probe`")
     how = " (auto)" if settings.runtime.engine == AUTO else ""
     return Verdict(Level.OK, "engine", f"{name}{how}, {engine_file(name).version()}")
 

@@ -57,7 +57,8 @@ def _newest(models: Path) -> list[Path]:
 
 def _keep(home: Path, settings: Engine, choice: Choice) -> None:
     write_choice(home, choice)
-    written = [home / CHOICE_FILE, (home / CHOICE_FILE).parent, *(home / CACHE_FOLDER).rglob("*")]
+    cache = home / CACHE_FOLDER
+    written = [home / CHOICE_FILE, (home / CHOICE_FILE).parent, cache, *cache.rglob("*")]
     give_to_owner_of(home, *(path for path in written if path.exists()))
     print(f"{choice.engine} is the choice, kept in {home / CHOICE_FILE}")
     if settings.engine != AUTO:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -63,18 +64,26 @@ def device_engine(settings: EngineSettings, home: Path) -> Engine:
 
 
 def chosen_engine(settings: EngineSettings, home: Path) -> str:
-    """Return the name of the engine: `auto` is the probe's choice, or cpu with the reason in the log."""
+    """Return the name of the engine; where `auto` has to be cpu, the log says why, once."""
+    name, why = choose_engine(settings, home)
+    if why:
+        _say_once(why)
+    return name
+
+
+def choose_engine(settings: EngineSettings, home: Path) -> tuple[str, str]:
+    """Return the name of the engine, and why it is not a probe's choice though the settings ask for it."""
     if settings.engine != AUTO:
-        return settings.engine
+        return settings.engine, ""
     try:
         choice = read_choice(home)
     except FileNotFoundError:
-        return _fallback("nothing was measured yet")
+        return FALLBACK, "nothing was measured yet"
     except (OSError, msgspec.DecodeError) as error:
-        return _fallback(f"{CHOICE_FILE} can't be read ({error})")
+        return FALLBACK, f"{CHOICE_FILE} can't be read ({error})"
     if choice.machine != machine():
-        return _fallback(f"{CHOICE_FILE} was measured on {choice.machine}, this is {machine()}")
-    return choice.engine
+        return FALLBACK, f"{CHOICE_FILE} was measured on {choice.machine}, this is {machine()}"
+    return choice.engine, ""
 
 
 def read_choice(home: Path) -> Choice:
@@ -92,6 +101,6 @@ def machine() -> str:
     return " ".join(filter(None, (fingerprint(), f"{os.cpu_count()} cores", gpu_name())))
 
 
-def _fallback(why: str) -> str:
+@cache
+def _say_once(why: str) -> None:
     log.warning("engine auto is %s: %s; run `plantedge probe`", FALLBACK, why)
-    return FALLBACK

@@ -5,23 +5,27 @@ import logging
 import pytest
 
 from edge.cli import make_parser
+from edge.commands.hardware import hardware_verdicts
 from edge.commands.probe import probe
 from edge.engines import engine_names
 from edge.inference.engine_choice import (
     CHOICE_FILE,
     Choice,
     Measurement,
+    _say_once,
+    choose_engine,
     chosen_engine,
     machine,
     read_choice,
     write_choice,
 )
 from edge.inference.probing import available, best
-from edge.settings import Engine
+from edge.settings import Device, Engine, Settings
 from schemas.errors import SettingsError
 from tests.edge.small_models import write_classifier, write_fused
 
 AUTO = Engine(engine="auto")
+PLACE = Device(site="s", line="l", node="n")
 DEVICE = '[device]\nsite = "s"\nline = "l"\nnode = "n"\n'
 
 
@@ -66,9 +70,14 @@ def test_auto_is_cpu_with_the_reason_where_there_is_no_choice_of_this_machine(tm
     elif content:
         (tmp_path / "state").mkdir()
         (tmp_path / CHOICE_FILE).write_bytes(content)
+    _say_once.cache_clear()
     with caplog.at_level(logging.WARNING):
-        assert chosen_engine(AUTO, tmp_path) == "cpu"
+        assert [chosen_engine(AUTO, tmp_path) for _ in range(3)] == ["cpu"] * 3
     assert why in caplog.text
+    assert len(caplog.records) == 1
+    assert [str(verdict) for verdict in hardware_verdicts(tmp_path, Settings(device=PLACE, runtime=AUTO))] == [
+        f"warn  engine       auto is cpu: {choose_engine(AUTO, tmp_path)[1]}; run `plantedge probe`"
+    ]
 
 
 def test_a_probe_measures_every_engine_on_every_model_and_keeps_its_choice(tmp_path, capsys):
