@@ -251,9 +251,9 @@ async def main(process: Process) -> None:
         agent.announce_config()
     except OSError as error:
         raise PlantEdgeError(f"{process.home / 'state'}: can't be written ({error}); check owner and disk") from error
-    agent.models.announce_all()
     await process.read(STATUS, Status, agent.status)
     await process.read(SLOT_STATE, Slot, agent.models.state)
+    agent.models.announce_all()  # once we hear the answers: one that came before is only retained, and no answer
     await process.read(CONFIG_SET, ConfigSet, agent.config_set)
     await process.read(DESIRED, Desired, agent.desired)
     await first_of(agent.carry_out(), agent.models.watch())

@@ -82,7 +82,8 @@ def list_models(home: Path | None) -> int:
     async def work() -> int:
         async with open_bus(settings, folder) as bus:
             known = await read_known(bus, settings)
-        rows = described(versions_in(folder / settings.runtime.folder), known)
+        used = {model for pipeline in settings.pipelines.values() for model in pipeline.models}
+        rows = described(versions_in(folder / settings.runtime.folder), known, used)
         wide = [max(len(row[column]) for row in rows) for column in range(2)]
         for model, version, what in rows:
             print(f"{model:<{wide[0]}}  {version:<{wide[1]}}  {what}".rstrip())
@@ -99,11 +100,13 @@ def versions_in(models: Path) -> dict[str, list[str]]:
     return found
 
 
-def described(versions: dict[str, list[str]], known: Known) -> list[tuple[str, str, str]]:
-    """Return a row of texts for each version, below a head."""
+def described(versions: dict[str, list[str]], known: Known, used: set[str]) -> list[tuple[str, str, str]]:
+    """Return a row of texts for each version, below a head. `used`: the models that pipelines name."""
     rows = [("model", "version", "")]
     for model, there in versions.items():
-        rows += [(model, version, "; ".join(_said(model, version, known))) for version in there]
+        for version in there:
+            said = _said(model, version, known) if model in used else ["no pipeline names it"]
+            rows.append((model, version, "; ".join(said)))
     return rows
 
 

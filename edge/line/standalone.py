@@ -58,6 +58,7 @@ class Given:
     models: Path
     opc_ua: str
     broker: tuple[str, int] | None
+    watch: bool = False
 
 
 def read_models(folder: Path) -> list[Contract]:
@@ -89,7 +90,7 @@ def derived(contracts: Iterable[Contract], given: Given, broker: dict[str, objec
     settings: dict[str, object] = {
         "device": {"site": "local", "line": "local", "node": "edge"},
         "broker": broker,
-        "runtime": {"folder": str(given.models.resolve())},
+        "runtime": {"folder": str(given.models.resolve()), "watch": given.watch},
         "opcua": {"endpoint": given.opc_ua, "anonymous": True},  # nothing can be written: there is no PLC
         "cameras": {name: {"driver": "folder", "address": "."} for name in frames},  # not started: others publish
         "pipelines": pipelines,
@@ -190,6 +191,7 @@ def _given(arguments: list[str] | None) -> Given:
     parser.add_argument("--models-dir", type=Path, required=True, help="holds <name>/<version>/model.onnx, model.toml")
     parser.add_argument("--opc-ua-endpoint", default="opc.tcp://127.0.0.1:4840", help="where the OPC UA server listens")
     parser.add_argument("--broker", default="", help="mqtt://HOST:PORT of a broker that is there; anonymous")
+    parser.add_argument("--watch", action="store_true", help="load versions as they are put there or changed")
     found = parser.parse_args(arguments)
     opc_ua, broker = urlsplit(cast(str, found.opc_ua_endpoint)), urlsplit(cast(str, found.broker))
     try:
@@ -201,7 +203,7 @@ def _given(arguments: list[str] | None) -> Given:
         parser.error(f"--opc-ua-endpoint {found.opc_ua_endpoint}: write opc.tcp://HOST:PORT")
     if found.broker and (broker.scheme != "mqtt" or broker.username or broker.password):
         parser.error("--broker: write mqtt://HOST:PORT; a password has no place in a command line")
-    return Given(cast(Path, found.models_dir), cast(str, found.opc_ua_endpoint), address)
+    return Given(cast(Path, found.models_dir), cast(str, found.opc_ua_endpoint), address, cast(bool, found.watch))
 
 
 def main(arguments: list[str] | None = None) -> int:

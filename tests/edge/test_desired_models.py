@@ -14,7 +14,7 @@ from schemas.errors import StartError
 from schemas.messages import Phase
 from tests.device import Device
 from tests.edge.slot_line import LINE, USERS, SlotLine, slot_line
-from tests.edge.small_models import seal, write_classifier
+from tests.edge.small_models import seal, write_anomaly, write_classifier
 
 
 @pytest.fixture
@@ -45,6 +45,7 @@ async def command(run, *arguments):
 async def test_a_person_runs_a_version_and_returns_to_the_one_before(device, capsys):
     models = device.home / "models"
     write_classifier(models)
+    write_anomaly(models)
     async with slot_line(device, agent=True) as line:
         await line.said("active", "1")
         write_classifier(models, version="2", inverted=True)
@@ -57,7 +58,9 @@ async def test_a_person_runs_a_version_and_returns_to_the_one_before(device, cap
         assert await command(rollback, device.home, "caps") == 0
         assert await served_by(line) == "1"
         assert await command(list_models, device.home) == 0
-        assert "caps   1        serves in runtime-safety; pinned\ncaps   2" in capsys.readouterr().out
+        told = capsys.readouterr().out
+        assert "caps   1        serves in runtime-safety; pinned\ncaps   2" in told
+        assert "drift  1        no pipeline names it" in told
         assert await command(rollback, device.home, "caps") == 0
         assert await served_by(line) == "2"
         assert await command(use_model, device.home, "caps", "1") == 0
@@ -128,11 +131,12 @@ async def test_versions_that_nothing_can_be_made_of_are_each_tried_once(device):
 
 
 @pytest.mark.slow
-async def test_a_folder_that_is_copied_bit_by_bit_is_loaded_once_it_is_whole(device):
+@pytest.mark.parametrize("agent", [True, False], ids=["with an agent", "alone"])
+async def test_a_folder_that_is_copied_bit_by_bit_is_loaded_once_it_is_whole(device, agent):
     device.add("device.toml", "[runtime]\nwatch = true\n")
     models = device.home / "models"
     write_classifier(models)
-    async with slot_line(device, agent=True) as line:
+    async with slot_line(device, agent=agent) as line:
         await line.said("active", "1")
         whole = write_classifier(models.parent / "elsewhere", version="2", inverted=True)
         for _ in copied_by_halves(whole, models / "caps" / "2"):
