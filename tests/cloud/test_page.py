@@ -89,17 +89,21 @@ async def test_the_filter_is_in_the_address_and_says_how_many_match(
     fleet: RunningFleet, browser: Browser, until: Until
 ) -> None:
     for node, state in (("press-1", "ok"), ("press-2", "alarm"), ("oven-1", "ok")):
-        await (await fleet.device(node)).tell(health(state=state))
+        await (await fleet.device(node)).tell(health(state=state, line=node[:-2]))
     page = await opened(browser, fleet, "/devices?q=state:ok")
     await expect(page.get_by_text("2 of 3 match")).to_be_visible()
     await page.keyboard.press("/")
     await expect(page.locator("#filter")).to_be_focused()
     await page.keyboard.type("press p99>1")
+    await expect(page.get_by_role("row").filter(has_text="oven-1")).to_have_count(0)
     await expect(page.get_by_text("2 of 3 match")).to_be_visible()
     assert page.url.endswith("/devices?q=press+p99%3E1")
     await page.keyboard.press("Enter")
     await page.keyboard.press("ArrowDown")
-    await expect(page.locator(".row.active")).to_contain_text("press")
+    await expect(page.locator(".row.active")).to_contain_text("press-1")
+    await (await fleet.device("press-0")).tell(health(state="alarm"))
+    await expect(page.get_by_role("row").nth(1)).to_contain_text("press-0")
+    await expect(page.locator(".row.active")).to_contain_text("press-1")  # its place changed, not what Enter opens
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("heading", level=1)).to_have_text("press-1")
     await page.go_back()
@@ -108,7 +112,7 @@ async def test_the_filter_is_in_the_address_and_says_how_many_match(
     await expect(page.locator("p[role=alert]")).to_contain_text("did you mean site?")
     await page.goto(f"{fleet.url}/")
     await page.locator(".tile.alarm").click()
-    await expect(page.get_by_text("1 of 3 match")).to_be_visible()
+    await expect(page.get_by_text("2 of 4 match")).to_be_visible()
 
 
 async def test_an_alert_is_acknowledged_and_a_device_pinged_and_configured(

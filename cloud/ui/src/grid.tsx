@@ -77,7 +77,7 @@ function Row({ row, at, active }: { row: DeviceRow; at: number; active: boolean 
 export function Grid({ nodes }: { nodes: readonly string[] }) {
   const box = useRef<HTMLDivElement>(null);
   const [view, setView] = useState({ top: 0, height: 600 });
-  const [active, setActive] = useState(0);
+  const [chosen, setChosen] = useState<string | null>(null); // by name: its row may move
   const [shown, setShown] = useState<string[]>(() => sorted(nodes, order.value));
   const by = order.value;
   const query = filter.value;
@@ -85,7 +85,7 @@ export function Grid({ nodes }: { nodes: readonly string[] }) {
 
   useLayoutEffect(() => setShown(sorted(nodes, by)), [nodes, by]);
   useLayoutEffect(() => {
-    setActive(0);
+    setChosen(null);
     if (box.current) box.current.scrollTop = 0;
   }, [query, by]);
   useEffect(() => {
@@ -110,9 +110,11 @@ export function Grid({ nodes }: { nodes: readonly string[] }) {
     };
   }, []);
 
+  const active = chosen === null ? 0 : Math.max(0, shown.indexOf(chosen));
+
   function move(to: number) {
     const at = Math.max(0, Math.min(shown.length - 1, to));
-    setActive(at);
+    setChosen(shown[at] ?? null);
     const element = box.current;
     if (!element) return;
     const top = at * ROW;
