@@ -41,6 +41,7 @@ from schemas.topics import DECISION, FRAME, INSIGHT, MES_RESULT, OUTPUT, RESULT,
 
 PIPELINE = "cap_inspection"
 BULK = "line_anomaly"
+STREAM = "cam1"
 READY_S = 150.0
 _ID = re.compile(r'result_id="([^"]+)"')
 
@@ -189,7 +190,7 @@ class Observer:
             return HotBus(broker_address(settings, line.home, user), f"{user}-observer", connect_timeout_s=60.0)
 
         async with bus("runtime-safety") as frames, bus("connect-plant") as decisions, bus("cli") as person:
-            await Reader(FRAME, Frame, lambda frame, _: self._frame(frame)).attach(frames, place)
+            await Reader(FRAME, Frame, lambda frame, _: self._frame(frame)).attach(frames, place, stream=STREAM)
             await Reader(DECISION, Decision, lambda decision, _: self._decision(decision)).attach(decisions, place)
             await Reader(RESULT, Result, lambda result, _: self._result(result)).attach(person, place)
             await Reader(OUTPUT, Output, lambda output, _: self._output(output)).attach(person, place)
