@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from bus import Delivery
 from edge.host import metric_names as names
 from edge.host.metric_file import MetricView, look, metric_folder
-from edge.inference.gauges import LATE
+from edge.inference.reasons import LATE
 from edge.line.plan import wanted
 from edge.monitoring.exposition import Known, families, rendered
 from edge.monitoring.models import ModelFolder, ModelMetadata

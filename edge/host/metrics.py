@@ -16,6 +16,7 @@ from edge.host.metric_file import MetricFile, Series, metric_folder
 from edge.host.metric_names import SERIES_DROPPED, Kind, Metric
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,14 @@ class Histogram:
         cells = self._cells
         cells[self._index + bisect_left(self._bounds, value)] += 1.0
         cells[self._sum] += value
+
+    def merge(self, counts: Sequence[float], total: float) -> None:
+        """Count many values at once: how many in each bucket, the one above all last, and their sum."""
+        cells, index = self._cells, self._index
+        for offset, count in enumerate(counts):
+            if count:
+                cells[index + offset] += count
+        cells[self._sum] += total
 
 
 class Metrics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -34,7 +35,7 @@ class Station:
         self.pipeline = Pipeline(name, settings, process.boot)
         self.selftest_s = outputs.lease_ms / 1e3 / _LEASE_PARTS if outputs else _SELFTEST_S
         self.counters: dict[str, int] = {}
-        self.gauges = PipelineGauges(process.metrics, name)
+        self.gauges = PipelineGauges(process.metrics, name, asyncio.get_running_loop().call_soon)
         self.decided_ns = self.input_ns = 0
         self.actuates = outputs is not None
         self._process, self._lane = process, lane
@@ -123,6 +124,7 @@ class Station:
     def close(self) -> None:
         """End the alarms that nobody watches any more."""
         self._say(self._alarms.end(time.monotonic_ns()))
+        self.gauges.settle()
         self._drift.close()
 
     def _say(self, alarm: Alarm | None) -> None:
