@@ -67,13 +67,14 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """One step in the life of an alarm; `key` joins its steps."""
+    """One step in the life of an alarm; `key` joins its steps, `label` is what the last NOK was."""
 
     phase: Phase
     key: str
     score: float
     peak: float
     seconds: float
+    label: str
 
 
 class AlarmWatch:
@@ -81,7 +82,7 @@ class AlarmWatch:
 
     def __init__(self) -> None:
         """Start without an alarm."""
-        self._key = ""
+        self._key = self._label = ""
         self._began_ns = self._said_ns = 0
         self._peak = self._last = 0.0
 
@@ -91,10 +92,12 @@ class AlarmWatch:
             return None
         self._last = result.score
         if not self._key:
-            self._key, self._began_ns, self._said_ns, self._peak = result.result_id, now_ns, now_ns, result.score
+            self._key, self._label, self._peak = result.result_id, result.label, result.score
+            self._began_ns = self._said_ns = now_ns
             return self._alarm(Phase.NEW, now_ns)
         if result.verdict is Verdict.OK:
             return self.end(now_ns)
+        self._label = result.label
         self._peak = max(self._peak, result.score)
         if now_ns - self._said_ns < _UPDATE_NS:
             return None
@@ -110,4 +113,4 @@ class AlarmWatch:
         return alarm
 
     def _alarm(self, phase: Phase, now_ns: int) -> Alarm:
-        return Alarm(phase, self._key, self._last, self._peak, (now_ns - self._began_ns) / 1e9)
+        return Alarm(phase, self._key, self._last, self._peak, (now_ns - self._began_ns) / 1e9, self._label)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from edge.inference.insights import AlarmWatch, Tally
-from edge.inference.pipeline import Pipeline
 from edge.config.pipeline import FrameInput
 from edge.config.pipeline import Pipeline as PipelineSettings
+from edge.inference.insights import AlarmWatch, Tally
+from edge.inference.pipeline import Pipeline
 from schemas.messages import Latency, Outcome, Phase, Quality, Result, Verdict
 
 S = 1_000_000_000
@@ -17,10 +17,10 @@ def pipeline():
     return Pipeline("inspect", PipelineSettings(model="caps", input=FrameInput(frames="cam1"), deadline_ms=50), "boot")
 
 
-def result(verdict="ok", *, outcome="result", reason="", score=0.5, total_ms=1.0, seq=1):
+def result(verdict="ok", *, outcome="result", reason="", score=0.5, total_ms=1.0, seq=1, label=""):
     return Result(
         result_id=f"inspect-1-{seq}", pipeline="inspect", input="cam1", source_epoch=1, source_seq=seq, part_id=seq,
-        outcome=Outcome(outcome), verdict=Verdict(verdict), label="", score=score, scores={}, quality=Quality.GOOD,
+        outcome=Outcome(outcome), verdict=Verdict(verdict), label=label, score=score, scores={}, quality=Quality.GOOD,
         reason=reason, latency=Latency(ingest=0, queue=0, preprocess=0, infer=0, total=total_ms), deadline_ms=50,
         model="caps", version="1", digest="", time_ns=0,
     )  # fmt: skip
@@ -73,3 +73,10 @@ def test_what_is_unknown_neither_begins_nor_ends_an_alarm():
     assert watch.see(result("unknown"), S) is None
     assert watch.end(2 * S).phase is Phase.END
     assert watch.end(3 * S) is None
+
+
+def test_an_alarm_names_what_the_last_bad_result_was():
+    watch = AlarmWatch()
+    assert watch.see(result("nok", label="imbalance"), 0).label == "imbalance"
+    assert watch.see(result("nok", label="bearing"), 6 * S).label == "bearing"
+    assert watch.see(result("ok", label="healthy"), 7 * S).label == "bearing"
