@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from schemas.errors import ContractError
@@ -24,6 +23,7 @@ from schemas.errors import ContractError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
     from pydantic_core import ErrorDetails
 
@@ -127,6 +127,8 @@ class Golden:
 
     def problems(self, answers: Mapping[str, NDArray[np.generic]]) -> list[str]:
         """Say how an engine's answers to `inputs` differ from `outputs`; nothing when they agree."""
+        import numpy as np  # who only reads contracts, as the agent, is spared its 13 MB
+
         found: list[str] = []
         for name, wanted in self.outputs.items():
             got = answers.get(name)
@@ -174,6 +176,8 @@ class Contract(_Table):
 
     def read_golden(self) -> Golden:
         """Read the golden vectors; raises ContractError when the file is not what the contract's tensors need."""
+        import numpy as np  # as above
+
         path = self.folder / GOLDEN_FILE
         try:
             with np.load(path, allow_pickle=False) as arrays:
