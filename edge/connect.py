@@ -168,13 +168,13 @@ class WritePath:
             return
         self._waiting.setdefault((origin, write.request_id), []).append(back)
         if admitted is not None:
-            self._link.submit(WriteJob((origin, write.request_id), admitted.tag, admitted.value))
+            self._link.submit(WriteJob((origin, write.request_id), admitted.tag, admitted.value, admitted.note))
 
     def settle(self, written: Written) -> None:
         """Answer a request that the link has carried out, or could not."""
         job = written.job
         origin, request_id = job.key
-        reply = answer(request_id, job.tag, job.value, written.value, written.problem)
+        reply = answer(request_id, job.tag, job.value, written.value, written.problem, job.note)
         self._gate.settle(job.key, reply)
         self._audit(origin, Write(request_id=request_id, tag=job.tag.name, value=job.value), reply)
         for back in self._waiting.pop(job.key, []):

@@ -12,7 +12,7 @@ import pkgutil
 from collections.abc import Iterator, Sequence
 from typing import Protocol, cast
 
-from edge.plc.tags import Tag
+from edge.plc.tags import Native, Tag
 from edge.settings import Source
 from schemas.errors import SettingsError
 from schemas.messages import Sample
@@ -39,8 +39,8 @@ class Connector(Protocol):
         """
         ...
 
-    def write(self, tag: Tag, value: bool | int | float | str) -> None:
-        """Write one value (engineering units, checked by `edge.plc.tags`); returns when the PLC has acknowledged it.
+    def write(self, tag: Tag, value: Native) -> None:
+        """Write one value in engineering units, of the type that `coerce` gives it; the PLC has acknowledged it then.
 
         Raises:
             TagError: the PLC refused.

@@ -17,9 +17,9 @@ from pymodbus.client import ModbusTcpClient
 from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
-from edge.plc.registers import MAX_BITS, MAX_REGISTERS, Area, Point, Request, decode, encode, plan, point_of
-from edge.plc.tags import Tag
 from edge.config.section import Section
+from edge.plc.registers import MAX_BITS, MAX_REGISTERS, Area, Point, Request, decode, encode, plan, point_of
+from edge.plc.tags import Native, Tag
 from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, TagError
 from schemas.messages import Quality, Sample
@@ -106,10 +106,13 @@ class ModbusConnector:
             yield self._samples(request, answer)
         self._plans[key] = answered
 
-    def write(self, tag: Tag, value: bool | int | float | str) -> None:
-        """Write one coil, the registers of one value, or one bit of a register (by mask: its neighbours stay)."""
+    def write(self, tag: Tag, value: Native) -> None:
+        """Write coils, the registers of one value, or one bit of a register (by mask: its neighbours stay)."""
         point, unit = point_of(tag), self._options.unit
-        if point.area is Area.COIL:
+        if point.area is Area.COIL and isinstance(value, list):
+            bits = [bool(bit) for bit in value]
+            answer = self._call(lambda: self._client.write_coils(point.address, bits, device_id=unit))
+        elif point.area is Area.COIL:
             answer = self._call(lambda: self._client.write_coil(point.address, bool(value), device_id=unit))
         elif tag.bit is not None:
             mask = 1 << tag.bit
@@ -172,7 +175,7 @@ class ModbusConnector:
 
 def _sample(request: Request, point: Point, held: Sequence[int]) -> Sample:
     at = point.address - request.address
-    if request.area.bits:
+    if request.area.bits and not point.tag.count:
         return Sample(value=bool(held[at]))
     try:
         return Sample(value=decode(point.tag, held[at : at + point.count]))

@@ -26,6 +26,9 @@ _VARIANTS = {
     "bool": ua.VariantType.Boolean, "int16": ua.VariantType.Int16, "uint16": ua.VariantType.UInt16,
     "int32": ua.VariantType.Int32, "uint32": ua.VariantType.UInt32, "int64": ua.VariantType.Int64,
     "uint64": ua.VariantType.UInt64, "float32": ua.VariantType.Float, "float64": ua.VariantType.Double,
+    "int8": ua.VariantType.SByte, "uint8": ua.VariantType.Byte, "bcd16": ua.VariantType.UInt16,
+    "bcd32": ua.VariantType.UInt32, "string": ua.VariantType.String, "wstring": ua.VariantType.String,
+    "datetime": ua.VariantType.String,  # as the PLC tells it: its clock may have no zone, and UtcTime claims one
 }  # fmt: skip
 _NO_VALUE_YET = StatusCodes.BadWaitingForInitialData
 
@@ -82,9 +85,14 @@ def _status(code: int) -> ua.StatusCode:
 
 def variant_of(tag: Tag) -> ua.VariantType:
     """Return the type of a tag's node: what the PLC has, Double where it is scaled."""
-    if tag.length:
-        return ua.VariantType.String
-    return ua.VariantType.Double if tag.scaled else _VARIANTS[tag.type]
+    return ua.VariantType.Double if tag.scaled else _VARIANTS[tag.form.element]
+
+
+def _empty(variant: ua.VariantType, count: int) -> ua.Variant:
+    """Return what a node holds before its first value; an array of `count` elements declares its dimension by it."""
+    if count:
+        return ua.Variant([0] * count, variant, Dimensions=[ua.Int32(count)])
+    return ua.Variant(None if variant is ua.VariantType.String else 0, variant)
 
 
 def moment(time_ns: int) -> ua.DateTime:
@@ -113,7 +121,9 @@ class Space:
         """Create all nodes; each waits for its first value."""
         for source, tags in sources.items():
             for tag in tags.values():
-                await self._variable(f"Sources/{source}", tag.name, variant_of(tag), tag.unit, (tag.min, tag.max))
+                await self._variable(
+                    f"Sources/{source}", tag.name, variant_of(tag), tag.unit, (tag.min, tag.max), tag.count
+                )
         for pipeline in pipelines:
             for field in RESULT_FIELDS + INSIGHT_FIELDS + SLOT_FIELDS:
                 await self._variable(f"Pipelines/{pipeline}", field.name, field.variant, field.unit)
@@ -149,10 +159,11 @@ class Space:
         variant: ua.VariantType,
         unit: str = "",
         limits: tuple[float | None, float | None] = (None, None),
+        count: int = 0,
     ) -> None:
         parent = await self._folder(folder)
         path = f"{folder}/{name}"
-        empty = ua.Variant(None, variant) if variant is ua.VariantType.String else ua.Variant(0, variant)
+        empty = _empty(variant, count)
         node = await parent.add_variable(
             self._node_id(path), ua.QualifiedName(name, self._index), empty, datatype=ua.NodeId(ua.Int32(variant.value))
         )

@@ -2,24 +2,26 @@
 
 Addresses are written `hr:0`, `ir:0`, `di:0`, `coil:0` (from 0), or as PLC manuals do (from 1): 40001 or 400001 holding,
 30001 input register, 10001 discrete input, 1 or 00001 coil.
-Source: MODBUS Application Protocol 1.1b3: 125 registers and 2000 bits are the most that one request reads.
+Source: MODBUS Application Protocol 1.1b3: one request reads at most 125 registers or 2000 bits, and writes 123 or 1968.
 """
 
 from __future__ import annotations
 
-import math
 import re
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from edge.plc.tags import INTEGERS, Access, Tag
+from edge.plc.binary import FORMATS, decode_numbers, encode_numbers, size_of
+from edge.plc.forms import Kind
+from edge.plc.tag import Access, Native, Tag
 from schemas.errors import TagError
-from schemas.messages import Value
 
 MAX_REGISTERS = 125
 MAX_BITS = 2000
+MAX_WRITTEN_REGISTERS = 123
+MAX_WRITTEN_BITS = 1968
 
 
 class Area(StrEnum):
@@ -39,10 +41,7 @@ class Area(StrEnum):
 _AREA_OF_DIGIT = {"0": Area.COIL, "1": Area.DISCRETE, "3": Area.INPUT, "4": Area.HOLDING}
 _NATIVE = re.compile(r"^(coil|di|hr|ir):(\d{1,5})$")
 _NUMBER = re.compile(r"^\d{1,6}$")
-_FORMS = {
-    "int16": "h", "uint16": "H", "int32": "i", "uint32": "I", "int64": "q", "uint64": "Q",
-    "float32": "f", "float64": "d",
-}  # fmt: skip
+_FORMATS = FORMATS | {"int8": "h", "uint8": "H"}  # a small number has a register of its own
 
 
 @dataclass(frozen=True)
@@ -82,21 +81,50 @@ def point_of(tag: Tag) -> Point:
         TagError: the address is not Modbus, or does not fit the tag's type or access.
     """
     area, address = _parse(tag)
-    count = 1 if tag.type == "bool" else width(tag)
-    if address + count > 65_536:
-        raise TagError(f"{tag.name}: address {tag.address!r} ends beyond 65535")
-    if area.bits and tag.type != "bool":
-        raise TagError(f"{tag.name}: a {tag.type} can't lie in {tag.address!r}; bits have the type bool")
-    if not area.bits and tag.type == "bool" and tag.bit is None:
-        raise TagError(f"{tag.name}: a bool in a register needs its bit (0 to 15)")
-    if area in (Area.DISCRETE, Area.INPUT) and tag.access is Access.WRITE:
-        raise TagError(f"{tag.name}: {tag.address!r} can only be read; access rw needs a coil or a holding register")
+    count = max(1, tag.count) if tag.form.kind is Kind.BOOL else width(tag)
+    problem = _misfit(tag, area) or _too_far(tag, area, address, count)
+    if problem:
+        raise TagError(f"{tag.name}: {problem}")
     return Point(tag, area, address, count)
 
 
+def _misfit(tag: Tag, area: Area) -> str:
+    """Return why a tag can't lie in an area, "" if it can."""
+    form, is_bool = tag.form, tag.form.kind is Kind.BOOL
+    if form.kind is Kind.MOMENT or form.element == "wstring":
+        return f"Modbus has no {tag.type}; take string:N, or the numbers that it is made of"
+    if area.bits and not is_bool:
+        return f"a {tag.type} can't lie in {tag.address!r}; bits have the type bool"
+    if area.bits and tag.bit is not None:
+        return f"{tag.address!r} is one bit; bit is for a bool in a register"
+    if not area.bits and is_bool and form.count:
+        return f"a {tag.type} can't lie in registers; take coils or discrete inputs, or one bool for each bit"
+    if not area.bits and is_bool and (tag.bit is None or tag.bit > 15):
+        return "a bool in a register needs its bit (0 to 15)"
+    if area in (Area.DISCRETE, Area.INPUT) and tag.access is Access.WRITE:
+        return f"{tag.address!r} can only be read; access rw needs a coil or a holding register"
+    return ""
+
+
+def _too_far(tag: Tag, area: Area, address: int, count: int) -> str:
+    """Return why a tag does not fit into the area or one request, "" if it does."""
+    if address + count > 65_536:
+        return f"address {tag.address!r} ends beyond 65535"
+    read, write = (MAX_BITS, MAX_WRITTEN_BITS) if area.bits else (MAX_REGISTERS, MAX_WRITTEN_REGISTERS)
+    most, verb = (write, "write") if tag.access is Access.WRITE else (read, "read")
+    if count > most:
+        kind = "bits" if area.bits else "registers"
+        return (
+            f"a {tag.type} takes {count} {kind}, more than one request can {verb} ({most}); split it into several tags"
+        )
+    return ""
+
+
 def width(tag: Tag) -> int:
-    """Return how many registers a number or a string takes."""
-    return (tag.length + 1) // 2 if tag.length else struct.calcsize(_FORMS[tag.type]) // 2
+    """Return how many registers a number, an array of numbers or a text takes."""
+    if tag.form.kind is Kind.TEXT:
+        return (tag.length + 1) // 2
+    return 0 if tag.form.kind is Kind.MOMENT else size_of(tag, _FORMATS) // 2
 
 
 def _parse(tag: Tag) -> tuple[Area, int]:
@@ -146,44 +174,37 @@ def _request(points: Sequence[Point]) -> Request:
 # -- values -----------------------------------------------------------------------------------------------------------
 
 
-def decode(tag: Tag, words: Sequence[int]) -> Value:
-    """Return a tag's value in engineering units from its registers.
+def decode(tag: Tag, words: Sequence[int]) -> Native:
+    """Return a tag's value in engineering units from its registers, or from the bits of an array.
 
     Raises:
         TagError: what the registers hold is no value of the type.
     """
     if tag.type == "bool":
         return bool(words[0] >> (tag.bit or 0) & 1)
-    data = _bytes(tag, words)
-    if tag.length:
-        try:
-            return data[: tag.length].split(b"\0", 1)[0].decode("ascii")
-        except UnicodeDecodeError as error:
-            raise TagError("not ASCII text") from error
-    (raw,) = struct.unpack(">" + _FORMS[tag.type], data)
-    if isinstance(raw, float) and not math.isfinite(raw):
-        raise TagError("not a number")
-    return raw * tag.scale + tag.offset if tag.scaled else raw  # type: ignore[no-any-return]  # struct.unpack is untyped
+    if tag.form.kind is Kind.BOOL:
+        return [bool(bit) for bit in words]
+    if not tag.length:
+        return decode_numbers(tag, _big_endian(words), _FORMATS)
+    try:
+        return struct.pack(_text_format(tag, words), *words)[: tag.length].split(b"\0", 1)[0].decode("ascii")
+    except UnicodeDecodeError as error:
+        raise TagError("not ASCII text") from error
 
 
-def encode(tag: Tag, value: bool | int | float | str) -> list[int]:
-    """Return the registers of a value in engineering units (numbers and strings, checked by `edge.plc.tags`)."""
+def encode(tag: Tag, value: Native) -> list[int]:
+    """Return the registers of a value in engineering units (numbers and texts, checked by `edge.plc.coercion`)."""
     if isinstance(value, str):
         data = value.encode("ascii").ljust(2 * width(tag), b"\0")
-    else:
-        raw = (value - tag.offset) / tag.scale if tag.scaled else value
-        data = struct.pack(">" + _FORMS[tag.type], _whole(tag, raw) if tag.type in INTEGERS else raw)
-    words = list(struct.unpack(f">{len(data) // 2}H", data))
-    return list(struct.unpack(f">{len(words)}H", _bytes(tag, words)))  # each order is its own inverse
+        return list(struct.unpack(_text_format(tag, range(width(tag))), data))
+    data = encode_numbers(tag, value, _FORMATS)
+    return list(struct.unpack(f">{len(data) // 2}H", data))
 
 
-def _whole(tag: Tag, raw: float) -> int:
-    low, high = INTEGERS[tag.type]
-    return min(max(round(raw), low), high)
+def _big_endian(words: Sequence[int]) -> bytes:
+    return struct.pack(f">{len(words)}H", *words)
 
 
-def _bytes(tag: Tag, words: Sequence[int]) -> bytes:
-    """Return the registers in the order that `struct` reads as big-endian; words are swapped as a whole."""
-    turned = reversed(words) if tag.order in ("CDAB", "DCBA") and not tag.length else words
-    form = "<" if tag.order in ("BADC", "DCBA") else ">"
-    return struct.pack(f"{form}{len(words)}H", *turned)
+def _text_format(tag: Tag, words: Sequence[int]) -> str:
+    """Texts only ever have the bytes of a register swapped."""
+    return f"{'<' if tag.order in ('BADC', 'DCBA') else '>'}{len(words)}H"

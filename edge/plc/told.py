@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge.plc.outputs import Change
-from edge.plc.tags import Tag
+from edge.plc.tags import Native, Tag
 from schemas.messages import Decision, Output, Reading, Value
 
 
@@ -20,11 +20,12 @@ class Decided:
 
 @dataclass(frozen=True)
 class WriteJob:
-    """A write that the write path has admitted; `key` (origin, request id) is for who asked."""
+    """A write that the write path has admitted; `key` (origin, request id) is for who asked, and so is `note`."""
 
     key: tuple[str, str]
     tag: Tag
-    value: bool | int | float | str
+    value: Native
+    note: str = ""
 
 
 @dataclass(frozen=True)

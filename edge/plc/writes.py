@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from time import monotonic_ns
 
 from bus.typed import RateLimit
-from edge.plc.tags import INTEGERS, Access, Tag, coerce
+from edge.plc.coercion import coerce, same_moment
+from edge.plc.forms import Kind
+from edge.plc.tag import Access, Limit, Native, Tag
 from schemas.errors import TagError, WriteRefused
 from schemas.messages import Reply, Value, Write
 from schemas.topics import REPLY, Place
@@ -26,10 +28,11 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Admitted:
-    """A request to carry out: `value` is of the tag's type."""
+    """A request to carry out: `value` is of the tag's type; `note` is for the requester: it was clamped."""
 
     tag: Tag
-    value: bool | int | float | str
+    value: Native
+    note: str = ""
 
 
 @dataclass
@@ -100,7 +103,7 @@ class WriteGate:
             raise WriteRefused(f"{tag.name} takes at most {TAG_HZ:g} writes a second")
         if not self._all.take():
             raise WriteRefused(f"this source takes at most {SOURCE_HZ:g} writes a second")
-        return Admitted(tag, value)
+        return Admitted(tag, value, _clamped(tag, write.value, value))
 
 
 def refusal(request_id: str, reason: str) -> Reply:
@@ -108,24 +111,38 @@ def refusal(request_id: str, reason: str) -> Reply:
     return Reply(request_id=request_id, ok=False, reason=reason)
 
 
-def answer(request_id: str, tag: Tag, wanted: Value, held: Value, problem: str) -> Reply:
-    """Return the answer to a request that was carried out: what was read back, and whether it is what was wanted."""
+def answer(request_id: str, tag: Tag, wanted: Value, held: Value, problem: str, note: str = "") -> Reply:
+    """Return the answer to a request that was carried out: what was read back, and whether it is what was wanted.
+
+    `note` stands as the reason of a write that was done, but not as asked for.
+    """
     if problem:
         return Reply(request_id=request_id, ok=False, value=held, reason=problem)
     if not same_value(tag, wanted, held):
         return Reply(request_id=request_id, ok=False, value=held, reason=f"wrote {wanted!r}, the PLC holds {held!r}")
-    return Reply(request_id=request_id, ok=True, value=held)
+    return Reply(request_id=request_id, ok=True, value=held, reason=note)
 
 
 def same_value(tag: Tag, wanted: Value, held: Value) -> bool:
     """Whether a value read back is the one written, as far as the tag's type can hold it."""
+    if isinstance(wanted, list) and isinstance(held, list):
+        return len(wanted) == len(held) and all(same_value(tag, *pair) for pair in zip(wanted, held, strict=True))
+    if isinstance(wanted, str) and isinstance(held, str) and tag.form.kind is Kind.MOMENT:
+        return same_moment(wanted, held)
     if isinstance(wanted, bool | str) or isinstance(held, bool | str):
         return wanted == held
     if not isinstance(wanted, int | float) or not isinstance(held, int | float):
         return False
-    if tag.type in INTEGERS:
+    if tag.form.kind is Kind.WHOLE:
         return abs(wanted - held) <= abs(tag.scale) / 2 * 1.000001 if tag.scaled else wanted == held
     return abs(wanted - held) <= 1e-6 * max(1e-30, abs(wanted), abs(tag.offset))
+
+
+def _clamped(tag: Tag, wanted: Value, taken: Native) -> str:
+    """Say that a value was moved to the end of the tag's range."""
+    if tag.limit is Limit.REFUSE or not tag.form.numeric or wanted == taken:
+        return ""
+    return f"clamped to {taken}"
 
 
 def reply_is_allowed(response_topic: str, place: Place, origin: str) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from edge.plc.output_writer import OutputWriter
 from edge.plc.outputs import OutputsMachine
-from edge.plc.tags import Access, Tag
+from edge.plc.tags import Access, Native, Tag
 from edge.plc.told import FailsafeChange, OutputRefused, Told
 from edge.settings import Outputs
 from schemas.errors import ConnectorError, TagError
@@ -29,7 +29,7 @@ class Journal:
     def read(self, tags: Sequence[Tag]) -> Iterator[dict[str, Sample]]:
         yield {}
 
-    def write(self, tag: Tag, value: bool | int | float | str) -> None:
+    def write(self, tag: Tag, value: Native) -> None:
         if self.error:
             raise self.error
         self.entries.append(f"{tag.name}={value}")

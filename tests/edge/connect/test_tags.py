@@ -51,7 +51,7 @@ def test_every_problem_is_reported_at_once_with_its_line(tmp_path: Path) -> None
         "A,40001,int17,r,fast,,,,,\n"
         "B,hr:70000,int16,r,fsat,,,,,\n"
         "C,coil:1,int16,r,fast,,,,,\n"
-        "D,hr:1,bool,r,fast,5,1,,,\n"
+        "D,hr:1,int16,r,fast,5,1,,,\n"
         "E,hr:1,int16,r,fast,,,3,,\n"
         "F,hr:1,int16,r,fast,,,,x,\n"
         ",hr:1,int16,r,fast,,,,,\n"
@@ -66,7 +66,7 @@ def test_every_problem_is_reported_at_once_with_its_line(tmp_path: Path) -> None
     expected = [
         "1: column 'acess' is not known; did you mean access?", "3: type 'int17' is not known; did you mean int16?",
         "4: group 'fsat' is not known; did you mean fast?", "5: C: a int16 can't lie in 'coil:1'",
-        "6: min 5 is over max 1", "7: bit 3 of a int16", "8: failsafe 'x' is not a number", "9: name is missing",
+        "6: min 5 is over max 1", "7: bit 3 of a int16", "8: failsafe: F takes a number, not 'x'", "9: name is missing",
         "10: scale 0", "11: failsafe: H takes 0 to 1, not 7", "12: min 'q' is not a number", "13: J: address '40000'",
         "15: K stands already in line 14",
     ]  # fmt: skip

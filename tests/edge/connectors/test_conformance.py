@@ -44,6 +44,8 @@ def libmodbus() -> Iterator[Peer]:
             source=Source(driver="modbus", port=port, tags="-", groups={}, timeout_ms=TIMEOUT_MS),
             good={
                 tag("hr:7", "uint16"): 7, tag("40012", "int16", scale=0.5): 5.5, tag("hr:20", "uint32"): 20 << 16 | 21,
+                tag("hr:16", "bcd16"): 10, tag("hr:40", "uint16[3]", order="DCBA"): [0x2800, 0x2900, 0x2A00],
+                tag("coil:8", "bool[3]"): [False, False, False], tag("hr:9", "int8"): 9,
                 tag("coil:3", "bool"): False, tag("di:63", "bool"): False, tag("hr:5", "bool", bit=2): True,
             },
             absent=tag("hr:200", "uint16"),

@@ -74,6 +74,15 @@ def test_a_bit_is_written_without_touching_its_neighbours(connector: ModbusConne
     assert [read(connector, bits)[bit.name].value for bit in bits[:4]] == [False, True, True, False]
 
 
+def test_arrays_are_written_whole(connector: ModbusConnector) -> None:
+    words, bits = tag("hr:60", "float32[3]", access=Access.WRITE), tag("coil:40", "bool[3]", access=Access.WRITE)
+    connector.write(words, [1.5, -2.5, 0.0])
+    connector.write(bits, [True, False, True])
+    samples = read(connector, [words, bits, tag("coil:43", "bool")])
+    assert samples[words.name].value == [1.5, -2.5, 0.0] and samples[bits.name].value == [True, False, True]
+    assert samples["coil:43.bool"].value is False
+
+
 def test_every_problem_of_the_options_is_reported() -> None:
     with pytest.raises(SettingsError) as caught:
         open_connector(source(1, unit=300, gap=500))
