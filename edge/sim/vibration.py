@@ -193,6 +193,7 @@ def _rattle(moment: _Moment) -> Series:
     for half_turns in range(1, 13):
         share = rng.uniform(0.25, 0.8) * (1.3 if half_turns % 2 == 0 else 0.8) / (1.0 + 0.12 * half_turns)
         shake += share * _wave(moment, half_turns / 2.0)
-    knots = np.arange(np.floor(moment.turns[0]), np.ceil(moment.turns[-1]) + 1)
+    first, last = float(np.floor(moment.turns[0])), float(np.ceil(moment.turns[-1]))
+    knots = np.arange(first, last + 1.0)
     restless = np.interp(moment.turns, knots, rng.uniform(0.6, 1.3, len(knots)))
     return np.asarray(push * np.clip(1.2 * shake * restless, -2.2, 2.2))
