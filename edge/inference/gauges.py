@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.host.metrics import Counter, Metrics
+    from edge.host.metrics import Counter, Histogram, Metrics
     from edge.inference.work import Answer
     from schemas.messages import Result
 
 NOTED: Final = 256  # answers that are counted together at the latest
 STAGES: Final = ("ingest", "queue", "preprocess", "infer", "publish", "total")
 _KNOWN: Final = frozenset((*REASONS, ENGINE_FAILED, SELFTEST))
-_BOUNDS: Final = np.array(names.STAGE_SECONDS.buckets)
+_STAGE_BOUNDS: Final = np.array(names.STAGE_SECONDS.buckets)
+_BATCH_BOUNDS: Final = np.array(names.BATCH_SIZE.buckets)
 
 
 class _Version:
@@ -35,7 +36,7 @@ class _Version:
 
     def __init__(self, metrics: Metrics, pipeline: str, model: str, version: str) -> None:
         """Make them."""
-        self._metrics = metrics
+        self._metrics, self.model, self.version = metrics, model, version
         self._labels = {"pipeline": pipeline, "model": model, "version": version}
         self.success = self._counter(names.REQUEST_SUCCESS)
         self.count = self._counter(names.INFERENCE_COUNT)
@@ -78,32 +79,34 @@ class PipelineGauges:
     def settle(self) -> None:
         """Count what was noted."""
         noted, self._noted = self._noted, []
-        ran: dict[tuple[str, str], list[tuple[float, ...]]] = {}
+        spent_ms: dict[_Version, list[float]] = {}
+        batches: list[int] = []
+        version: _Version | None = None
         for result, total_ns, batch, row in noted:
-            key = result.model, result.version
-            version = self._versions.get(key) or self._of(*key)
+            if version is None or result.version != version.version or result.model != version.model:
+                version = self._versions.get((result.model, result.version)) or self._of(result)
             if result.outcome is Outcome.RESULT and result.quality is not Quality.BAD:
                 version.success.inc()
             else:
                 version.failure(_reason(result)).inc()
-            if not batch:
-                continue
-            if row == 0:
-                version.executions.inc()
-                self._batch.observe(batch)
-            spent, total_ms = result.latency, total_ns * 1e-6
-            ran.setdefault(key, []).append(
-                (spent.ingest, spent.queue, spent.preprocess, spent.infer, total_ms - spent.total, total_ms)
-            )
-        for key, spent_ms in ran.items():
-            self._spent(self._versions[key], np.array(spent_ms))
+            if batch:
+                if row == 0:
+                    version.executions.inc()
+                    batches.append(batch)
+                spent, total_ms = result.latency, total_ns * 1e-6
+                spent_ms.setdefault(version, []).extend(
+                    (spent.ingest, spent.queue, spent.preprocess, spent.infer, total_ms - spent.total, total_ms)
+                )
+        if batches:
+            _merge(self._batch, np.array(batches, dtype=np.float64), _BATCH_BOUNDS)
+        for ran, flat in spent_ms.items():
+            self._spent(ran, np.array(flat).reshape(-1, len(STAGES)))
 
     def _spent(self, version: _Version, spent_ms: NDArray[np.float64]) -> None:
         """Count the runs of one version: a row per input, a column per stage."""
         version.count.inc(len(spent_ms))
         for stage, column in zip(self._stages, spent_ms.T / 1e3, strict=True):
-            below = np.searchsorted(np.sort(column), _BOUNDS, side="right")  # how many are up to each bound
-            stage.merge(np.diff(below, prepend=0, append=len(column)).tolist(), float(column.sum()))
+            _merge(stage, column, _STAGE_BOUNDS)
         ingest, queue, preprocess, infer, publish, total = (spent_ms.sum(axis=0) * 1e3).tolist()
         version.request_us.inc(total - ingest)
         version.queue_us.inc(queue)
@@ -111,8 +114,9 @@ class PipelineGauges:
         version.infer_us.inc(infer)
         version.output_us.inc(publish)
 
-    def _of(self, model: str, version: str) -> _Version:
-        made = self._versions[model, version] = _Version(self._metrics, self._pipeline, model, version)
+    def _of(self, result: Result) -> _Version:
+        made = _Version(self._metrics, self._pipeline, result.model, result.version)
+        self._versions[result.model, result.version] = made
         return made
 
     def look(self, waiting: int, selftests: int) -> None:
@@ -120,6 +124,11 @@ class PipelineGauges:
         self.settle()
         self._pending.set(waiting)
         self._selftests.reach(selftests)
+
+
+def _merge(histogram: Histogram, values: NDArray[np.float64], bounds: NDArray[np.float64]) -> None:
+    below = np.searchsorted(np.sort(values), bounds, side="right")  # how many are up to each bound
+    histogram.merge(np.diff(below, prepend=0, append=len(values)).tolist(), float(values.sum()))
 
 
 def _reason(result: Result) -> str:
