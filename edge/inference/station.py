@@ -133,8 +133,8 @@ class Station:
         name, threshold = self.pipeline.name, self.pipeline.settings.decision.threshold
         code = "anomaly" if self.pipeline.model and self.pipeline.model.contract.kind == "anomaly" else "reject"
         severity = Severity.INFO if alarm.phase is Phase.END else Severity.WARNING
-        text = f"{name}: score {alarm.score:.3g}, threshold {threshold:g}, highest {alarm.peak:.3g}"
+        text = f"{name}: {alarm.label}, score {alarm.score:.3g}, threshold {threshold:g}, highest {alarm.peak:.3g}"
         self._process.event(
-            code, alarm.phase, severity, text, key=alarm.key, pipeline=name, score=alarm.score, peak=alarm.peak,
-            threshold=threshold, seconds=alarm.seconds,
+            code, alarm.phase, severity, text, key=alarm.key, pipeline=name, label=alarm.label, score=alarm.score,
+            peak=alarm.peak, threshold=threshold, seconds=alarm.seconds,
         )  # fmt: skip
