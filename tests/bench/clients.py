@@ -113,6 +113,14 @@ class OverHttp:
         link.close()
         del self._parts[link], self._asked[link]
 
+    def close(self) -> None:
+        """Close every connection."""
+        for link in list(self._parts):
+            self._asked.setdefault(link, 0)
+            self._close(link)
+        self._free.clear()
+        self._selector.close()
+
     def send(self, seq: int) -> None:
         """Post it on a free connection."""
         if not self._free:  # the server closed some
@@ -206,7 +214,8 @@ class Client:
     def close(self) -> None:
         """End it."""
         self._child.kill()
-        self._child.wait(5)
+        with self._child:  # its pipes, too
+            self._child.wait(5)
 
 
 def _transport(spec: dict[str, Any]) -> Transport:

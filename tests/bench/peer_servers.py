@@ -101,7 +101,8 @@ class Server:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        self._child.wait(5)
+        with self._child:  # its pipe, too
+            self._child.wait(5)
 
 
 @dataclass(frozen=True)
