@@ -23,6 +23,8 @@ from edge.history.keeper import EvidenceKeeper
 from edge.history.points import Point, PointMaker
 from edge.history.retention import Retention
 from edge.history.store import FILE, Store
+from edge.plc.deadband import deadbands
+from edge.plc.tags import source_tags
 from edge.process import Process
 from schemas.evidence import Evidence
 from schemas.messages import Event, Insight, Output, Phase, Reading, Result, Severity, State
@@ -51,7 +53,7 @@ class Historian:
         self._process = process
         self._store = store
         self._thread = thread
-        self._make = PointMaker(process.place)
+        self._make = PointMaker(process.place, deadbands=deadbands(source_tags(process.settings, process.home)))
         self._queue: deque[_Waiting] = deque()
         self.stored = 0
         self.repeats = 0

@@ -18,7 +18,7 @@ from edge.host import metric_names as names
 from edge.inference.slot_states import worst
 from edge.opcua_server.security import SecuredServer, Users, secure
 from edge.opcua_server.space import NAMESPACE, Space
-from edge.plc.tags import load_tags
+from edge.plc.tags import source_tags
 from edge.process import Process
 from edge.processes import PROCESSES, RUNTIME
 from edge.settings import Settings
@@ -50,7 +50,7 @@ async def start_server(process: Process) -> tuple[Server, Space]:
     await secure(server, settings.opcua, process.home, uri)
     space = Space(server, await server.register_namespace(NAMESPACE), settings.place)
     await space.build(
-        {name: load_tags(process.home / source.tags, source.groups) for name, source in settings.sources.items()},
+        source_tags(settings, process.home),
         sorted(settings.pipelines),
         [row.identity(instance) for row in PROCESSES for instance in settings.instances(row.instances_of)],
     )

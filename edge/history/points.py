@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from edge.plc.deadband import moved
 from schemas.messages import Event, Insight, Output, Quality, Reading, Result, Sample, Value
 from schemas.topics import Place
 
@@ -53,10 +55,14 @@ def fields(**items: Value) -> str:
 
 @dataclass
 class PointMaker:
-    """Makes points of messages of one device; keeps each tag's last value to store changes only."""
+    """Makes points of messages of one device; keeps each tag's last value to store changes only.
+
+    `deadbands`: (source, tag) -> how far a number has to move to be a change.
+    """
 
     place: Place
     repeat_s: float = REPEAT_S
+    deadbands: Mapping[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
     _last: dict[tuple[str, str], tuple[Value, Quality, float]] = field(
         default_factory=dict[tuple[str, str], tuple[Value, Quality, float]]
     )
@@ -108,10 +114,12 @@ class PointMaker:
         now = time.monotonic() if now_s is None else now_s
         parts: list[str] = []
         for name, sample in reading.tags.items():
-            last = self._last.get((reading.source, name))
-            if last is not None and last[:2] == (sample.value, sample.quality) and now - last[2] < self.repeat_s:
+            at = (reading.source, name)
+            last = self._last.get(at)
+            fresh = last is not None and last[1] is sample.quality and now - last[2] < self.repeat_s
+            if last is not None and fresh and not moved(last[0], sample.value, self.deadbands.get(at, 0.0)):
                 continue
-            self._last[(reading.source, name)] = (sample.value, sample.quality, now)
+            self._last[at] = (sample.value, sample.quality, now)
             parts += _sample_fields(name, sample, last)
         if not parts:
             return None

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from asyncua import ua
 from asyncua.common.node import Node
 from asyncua.server.server import Server
+from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 
 from edge.plc.tags import Tag
@@ -89,9 +90,9 @@ def variant_of(tag: Tag) -> ua.VariantType:
 
 
 def _empty(variant: ua.VariantType, count: int) -> ua.Variant:
-    """Return what a node holds before its first value; an array of `count` elements declares its dimension by it."""
+    """Return what a node holds before its first value: in an array, `count` of it."""
     if count:
-        return ua.Variant([0] * count, variant, Dimensions=[ua.Int32(count)])
+        return ua.Variant([0] * count, variant)
     return ua.Variant(None if variant is ua.VariantType.String else 0, variant)
 
 
@@ -167,6 +168,11 @@ class Space:
         node = await parent.add_variable(
             self._node_id(path), ua.QualifiedName(name, self._index), empty, datatype=ua.NodeId(ua.Int32(variant.value))
         )
+        if count:
+            rank = ua.Variant(ua.Int32(ua.ValueRank.OneDimension), ua.VariantType.Int32)
+            await self._server.write_attribute_value(node.nodeid, ua.DataValue(rank), AttributeIds.ValueRank)
+            size = ua.Variant([ua.UInt32(count)], ua.VariantType.UInt32)
+            await self._server.write_attribute_value(node.nodeid, ua.DataValue(size), AttributeIds.ArrayDimensions)
         self._types[path] = variant
         waiting = ua.DataValue(empty, StatusCode=_status(_NO_VALUE_YET))
         await self._server.write_attribute_value(node.nodeid, waiting)

@@ -15,10 +15,12 @@ from edge.plc.forms import INTEGERS, TYPES
 from edge.plc.tag import KEYS, ORDERS, Access, Limit, Native, Tag
 from edge.plc.tag_parsing import parse_row
 from edge.plc.tag_rows import read_rows
+from edge.settings import Settings
 from schemas.errors import SettingsError, TagError
 
 __all__ = [
     "INTEGERS", "KEYS", "ORDERS", "TYPES", "Access", "CheckAddress", "Limit", "Native", "Tag", "coerce", "load_tags",
+    "source_tags",
 ]  # fmt: skip
 CheckAddress = Callable[[Tag], None]
 
@@ -50,6 +52,15 @@ def load_tags(path: Path, groups: Collection[str], check_address: CheckAddress |
     if problems:
         raise SettingsError(problems)
     return tags
+
+
+def source_tags(settings: Settings, home: Path) -> dict[str, dict[str, Tag]]:
+    """Return the tags of every source of a device folder, for those who only look at them.
+
+    Raises:
+        SettingsError: problems of a list; addresses are their driver's to check, in `connect`.
+    """
+    return {name: load_tags(home / source.tags, source.groups) for name, source in settings.sources.items()}
 
 
 def _call(check: CheckAddress, tag: Tag, found: list[str]) -> None:

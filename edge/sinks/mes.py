@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from bus.typed import Publisher
 from edge.host import metric_names as names
-from edge.plc.tags import load_tags
+from edge.plc.deadband import deadbands, moved
+from edge.plc.tags import Tag, source_tags
 from edge.process import Process
 from schemas.messages import Event, MesEvent, MesResult, MesTag, Quality, Reading, Result, Value
 from schemas.topics import MES_EVENT, MES_RESULT, MES_TAG, slug
@@ -19,6 +21,7 @@ from schemas.topics import MES_EVENT, MES_RESULT, MES_TAG, slug
 MAX_TAGS = 20_000
 REFRESH_S = 60.0  # an unchanged tag is repeated this often, so that a reader sees that it is alive
 _MAX_SAFE_INTEGER = 2**53
+Key = tuple[str, str]  # source, tag
 
 
 def iso_time(time_ns: int) -> str:
@@ -58,6 +61,45 @@ def mes_event(event: Event) -> MesEvent:
     )  # fmt: skip
 
 
+class TagChanges:
+    """The newest value of each tag until the next tick, and which of them are told then."""
+
+    def __init__(self, lists: Mapping[str, Mapping[str, Tag]]) -> None:
+        """`lists` are the sources' tags, for units and deadbands."""
+        self.refused = 0
+        self._units = {(source, tag.name): tag.unit for source, tags in lists.items() for tag in tags.values()}
+        self._deadbands = deadbands(lists)
+        self._pending: dict[Key, MesTag] = {}
+        self._told: dict[Key, tuple[Value, Quality, float]] = {}
+
+    def take(self, reading: Reading) -> None:
+        """Take a scan; tags past MAX_TAGS are refused and counted."""
+        for name, sample in reading.tags.items():
+            key = (reading.source, name)
+            if key not in self._pending and len(self._pending) >= MAX_TAGS:
+                self.refused += 1
+                continue
+            self._pending[key] = MesTag(
+                time=iso_time(reading.time_ns), source=reading.source, tag=name, value=json_safe(sample.value),
+                unit=self._units.get(key, ""), quality=sample.quality, reason=sample.reason,
+            )  # fmt: skip
+
+    def due(self, now_s: float) -> dict[Key, MesTag]:
+        """Return the tags that are new, have moved, or are to be repeated; what has not moved is forgotten."""
+        pending, self._pending = self._pending, {}
+        return {key: tag for key, tag in pending.items() if self._is_due(key, tag, now_s)}
+
+    def told(self, key: Key, tag: MesTag, now_s: float) -> None:
+        """Know that a tag has been published."""
+        self._told[key] = (tag.value, tag.quality, now_s)
+
+    def _is_due(self, key: Key, tag: MesTag, now_s: float) -> bool:
+        told = self._told.get(key)
+        if told is None or told[1] is not tag.quality or now_s - told[2] >= REFRESH_S:
+            return True
+        return moved(told[0], tag.value, self._deadbands.get(key, 0.0))
+
+
 class MesSink:
     """Publishes JSON; a tag at most `tag_hz` times a second, its newest value."""
 
@@ -66,29 +108,17 @@ class MesSink:
         self._process = process
         self._refused = process.metrics.counter(names.MES_REFUSED)
         self._period_s = 1.0 / process.settings.mirror.tag_hz
-        self._units = {
-            (name, tag.name): tag.unit
-            for name, source in process.settings.sources.items()
-            for tag in load_tags(process.home / source.tags, source.groups).values()
-        }
+        self._changes = TagChanges(source_tags(process.settings, process.home))
         self._results: dict[str, Publisher[MesResult]] = {}
         self._events: dict[str, Publisher[MesEvent]] = {}
-        self._tags: dict[tuple[str, str], Publisher[MesTag]] = {}
-        self._pending: dict[tuple[str, str], MesTag] = {}
-        self._sent: dict[tuple[str, str], tuple[Value, Quality, float]] = {}
+        self._tags: dict[Key, Publisher[MesTag]] = {}
 
     def reading(self, reading: Reading) -> None:
         """Keep the newest value of each tag until the next tick."""
-        for name, sample in reading.tags.items():
-            key = (reading.source, name)
-            if key not in self._pending and len(self._pending) >= MAX_TAGS:
-                self._process.counters["tags_refused"] = self._process.counters.get("tags_refused", 0) + 1
-                self._refused.inc()
-                continue
-            self._pending[key] = MesTag(
-                time=iso_time(reading.time_ns), source=reading.source, tag=name, value=json_safe(sample.value),
-                unit=self._units.get(key, ""), quality=sample.quality, reason=sample.reason,
-            )  # fmt: skip
+        self._changes.take(reading)
+        self._refused.reach(self._changes.refused)
+        if self._changes.refused:
+            self._process.counters["tags_refused"] = self._changes.refused
 
     def result(self, result: Result) -> None:
         """Publish a result."""
@@ -112,19 +142,15 @@ class MesSink:
             self.publish_changed(time.monotonic())
 
     def publish_changed(self, now_s: float) -> int:
-        """Publish each pending tag that is new, changed or due again; return how many."""
-        pending, self._pending = self._pending, {}
+        """Publish each tag that is due; return how many."""
         count = 0
-        for key, tag in pending.items():
-            sent = self._sent.get(key)
-            if sent is not None and sent[:2] == (tag.value, tag.quality) and now_s - sent[2] < REFRESH_S:
-                continue
+        for key, tag in self._changes.due(now_s).items():
             if self._tag_publisher(key).send(tag):
-                self._sent[key] = (tag.value, tag.quality, now_s)
+                self._changes.told(key, tag, now_s)
                 count += 1
         return count
 
-    def _tag_publisher(self, key: tuple[str, str]) -> Publisher[MesTag]:
+    def _tag_publisher(self, key: Key) -> Publisher[MesTag]:
         publisher = self._tags.get(key)
         if publisher is None:
             source, tag = key

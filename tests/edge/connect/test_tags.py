@@ -125,3 +125,46 @@ def test_a_value_that_fits_takes_the_type_of_its_tag(one: Tag, value: Value, tak
 def test_a_value_that_does_not_fit_is_refused_with_the_range(one: Tag, value: Value, said: str) -> None:
     with pytest.raises(TagError, match=said.replace("+", r"\+")):
         coerce(one, value)
+
+
+def write_list(path: Path, text: str) -> Path:
+    path.write_text("name,address,type,group,access,min,max,deadband,limit,failsafe\n" + text)
+    return path
+
+
+def test_a_deadband_may_be_a_share_of_the_range(tmp_path: Path) -> None:
+    tags = load_tags(
+        write_list(tmp_path / "a.csv", "A,hr:0,int16,fast,r,-10,40,2%,,\nB,hr:1,int16,fast,r,,,0.5,,\n"), GROUPS
+    )
+    assert (tags["A"].deadband, tags["B"].deadband) == (1.0, 0.5)
+
+
+@pytest.mark.parametrize(("row", "said"), [
+    ("hr:0,int16,fast,r,,,2%,,", "give the tag min and max"), ("hr:0,int16,fast,r,0,9,200%,,", "0 to 100"),
+    ("hr:0,int16,fast,r,0,9,x%,,", "0 to 100"), ("hr:0,int16,fast,r,,,-1,,", "negative"),
+    ("coil:0,bool,fast,r,,,1,,", "deadband of a bool; only numbers"), ("coil:0,bool,fast,r,1,,,,", "min of a bool"),
+    ("hr:0,string:4,fast,rw,,,,clamp,", "limit of a string:4"), ("hr:0,int16,fast,rw,,,,clmp,", "did you mean clamp"),
+    ("hr:0,int16,fast,rw,40000,50000,,,", "no int16 lies between"), ("hr:0,int16,fast,r,,,,,1", "takes access rw"),
+    ("hr:0,int16,fast,rw,0,9,,clamp,10", "takes 0 to 9, not 10"),
+    ("hr:0,int16[2],fast,rw,,,,,1", "a list of 2 values, not a list of 1"),
+])  # fmt: skip
+def test_what_does_not_go_together_is_said(tmp_path: Path, row: str, said: str) -> None:
+    problems = problems_of(write_list(tmp_path / "a.csv", f"A,{row}\n"))
+    assert len(problems) == 1 and said in problems[0]
+
+
+@pytest.mark.parametrize(("kind", "address", "text", "value"), [
+    ("int16[3]", "hr:0", "1; 2;3", [1, 2, 3]), ("bool[2]", "coil:0", "true;0", [True, False]),
+    ("uint64", "hr:0", str(2**64 - 1), 2**64 - 1), ("string:4", "hr:0", "12", "12"), ("bool", "coil:0", "FALSE", False),
+])  # fmt: skip
+def test_a_failsafe_in_csv_has_the_tags_type(tmp_path: Path, kind: str, address: str, text: str, value: Value) -> None:
+    tags = load_tags(write_list(tmp_path / "a.csv", f"A,{address},{kind},fast,rw,,,,,{text}\n"), GROUPS, check_address)
+    assert tags["A"].failsafe == value and type(tags["A"].failsafe) is type(value)
+
+
+def test_a_failsafe_in_toml_may_be_a_list(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(
+        '[tags."A"]\naddress = "hr:0"\ntype = "float32[2]"\naccess = "rw"\ngroup = "fast"\nfailsafe = [1, 2.5]\n'
+    )
+    assert load_tags(path, GROUPS, check_address)["A"].failsafe == [1.0, 2.5]
