@@ -71,13 +71,15 @@ class DecisionRule(Section):
 
     Classifier: NOK when the probabilities of `reject` labels add up to `threshold`. Anomaly: NOK when the score does;
     it ends when the score falls under `clear` (hysteresis). Where one input gives several rows (crops), one NOK row
-    rejects it; `empty` is the verdict when there is no row at all.
+    rejects it; `empty` is the verdict when there is no row at all. `confirm`: with `event`, how many NOK in a row begin
+    an alarm, and how many OK in a row end it.
     """
 
     reject: list[str] = []
     threshold: Annotated[float, Field(ge=0)] = 0.5
     clear: Annotated[float, Field(ge=0)] | None = None
     empty: Literal["ok", "nok", "unknown"] = "unknown"
+    confirm: Annotated[int, Field(ge=1, le=1000)] = 1
 
 
 class Step(Section):

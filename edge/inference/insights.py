@@ -78,19 +78,32 @@ class Alarm:
 
 
 class AlarmWatch:
-    """Turns a stream of results into alarms: new at the first NOK, an update each 5 s, end at the first OK after it."""
+    """Turns a stream of results into alarms: new at the `confirm`-th NOK in a row, an update each 5 s.
 
-    def __init__(self) -> None:
+    It ends at the `confirm`-th OK in a row. A single odd window wakes nobody.
+    """
+
+    def __init__(self, confirm: int = 1) -> None:
         """Start without an alarm."""
+        self._confirm, self._against = confirm, 0  # results in a row that speak against what is said now
         self._key = self._label = ""
         self._began_ns = self._said_ns = 0
         self._peak = self._last = 0.0
 
     def see(self, result: Result, now_ns: int) -> Alarm | None:
         """Return what to say about `result`; what is unknown neither begins nor ends an alarm."""
-        if result.verdict is Verdict.UNKNOWN or (not self._key and result.verdict is Verdict.OK):
+        if result.verdict is Verdict.UNKNOWN:
+            return None
+        bad = result.verdict is Verdict.NOK
+        self._against = 0 if bad is bool(self._key) else self._against + 1
+        confirmed = self._against >= self._confirm
+        if not bad and not (self._key and confirmed):
             return None
         self._last = result.score
+        if bad and not self._key and not confirmed:
+            return None
+        if confirmed:
+            self._against = 0
         if not self._key:
             self._key, self._label, self._peak = result.result_id, result.label, result.score
             self._began_ns = self._said_ns = now_ns

@@ -44,7 +44,7 @@ class Station:
         self._insights = process.publisher(INSIGHT, Insight, pipeline=name)
         self._evidence = EvidenceVoice(process, self.pipeline, bulk, machine)
         self._drift = DriftVoice(process, self.pipeline, keeper)
-        self._tally, self._alarms = Tally(), AlarmWatch()
+        self._tally, self._alarms = Tally(), AlarmWatch(settings.decision.confirm)
         self._gaps = 0
         self._sick = False
         lane.add(self)

@@ -80,3 +80,14 @@ def test_an_alarm_names_what_the_last_bad_result_was():
     assert watch.see(result("nok", label="imbalance"), 0).label == "imbalance"
     assert watch.see(result("nok", label="bearing"), 6 * S).label == "bearing"
     assert watch.see(result("ok", label="healthy"), 7 * S).label == "bearing"
+
+
+def test_one_odd_window_wakes_nobody_and_one_fine_one_ends_nothing():
+    watch = AlarmWatch(confirm=3)
+    verdicts = ["nok", "ok", "nok", "nok", "unknown", "nok", "ok", "ok", "nok", "ok", "ok", "ok", "ok"]
+    said = [(n, watch.see(result(verdict, seq=n), n * S)) for n, verdict in enumerate(verdicts)]
+    assert [(n, alarm.phase) for n, alarm in said if alarm and alarm.phase is not Phase.UPDATE] == [
+        (5, Phase.NEW),
+        (11, Phase.END),
+    ]
+    assert watch.end(20 * S) is None
