@@ -1,7 +1,8 @@
 """Connectors to PLCs: one file per protocol, whose name is the `driver` in the settings; loaded when it is used.
 
-A file offers `check_address(tag)` and `open_connector(source)`; tests/edge/connectors/ holds each one to the same
-conformance suite. A connector is used by one thread. After a ConnectorError it is closed and a new one is opened.
+A file offers `check_address(tag)` and `open_connector(source)`, and may offer `planned(source, tags)`;
+tests/edge/connectors/ holds each one to the same conformance suite. A connector is used by one thread. After a
+ConnectorError it is closed and a new one is opened.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Iterator, Sequence
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
+from edge.plc.planning import Planned
 from edge.plc.tags import Native, Tag
 from edge.settings import Source
 from schemas.errors import SettingsError
@@ -62,6 +64,15 @@ class Driver(Protocol):
 
     def open_connector(self, source: Source) -> Connector:
         """Return a connector that is not connected yet; raise SettingsError for options that it does not know."""
+        ...
+
+
+@runtime_checkable
+class Plans(Protocol):
+    """What a driver may offer besides: its requests before there is a PLC, for `plantedge plc check`."""
+
+    def planned(self, source: Source, tags: Sequence[Tag]) -> list[Planned]:
+        """Return the requests of one scan of a poll group."""
         ...
 
 

@@ -18,6 +18,7 @@ from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
 from edge.config.section import Section
+from edge.plc.planning import Planned
 from edge.plc.registers import MAX_BITS, MAX_REGISTERS, Area, Point, Request, decode, encode, plan, point_of
 from edge.plc.tags import Native, Tag
 from edge.settings import Source
@@ -29,6 +30,7 @@ _REFUSALS = {
     6: "device busy", 10: "gateway has no path", 11: "gateway got no answer",
 }  # fmt: skip
 _SPLIT_ON = (2, 3)  # part of the range is not there, or the device reads fewer at once
+_TOO_LARGE = Sample(quality=Quality.BAD, reason="larger than max_registers or max_bits lets one request be")
 _LINK_CODES = (10, 11)  # a gateway lives, the device behind it does not
 # What garbage on the wire makes the framer raise, besides its own exceptions.
 _WIRE_ERRORS = (ModbusException, OSError, struct.error, ValueError, IndexError, KeyError, TypeError, AttributeError)
@@ -54,13 +56,26 @@ def open_connector(source: Source) -> ModbusConnector:
     Raises:
         SettingsError: an option that is not known or out of range.
     """
+    return ModbusConnector(source, _options(source))
+
+
+def planned(source: Source, tags: Sequence[Tag]) -> list[Planned]:
+    """Return the requests of one scan of a poll group."""
+    return [request.planned for request in _plan(_options(source), tags)]
+
+
+def _options(source: Source) -> ModbusOptions:
     try:
-        options = ModbusOptions.model_validate(source.options)
+        return ModbusOptions.model_validate(source.options)
     except ValidationError as error:
         raise SettingsError(
             [f"modbus option {'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()]
         ) from error
-    return ModbusConnector(source, options)
+
+
+def _plan(options: ModbusOptions, tags: Sequence[Tag]) -> list[Request]:
+    points = [point_of(tag) for tag in tags]
+    return plan(points, gap=options.gap, max_registers=options.max_registers, max_bits=options.max_bits)
 
 
 class ModbusConnector:
@@ -93,11 +108,15 @@ class ModbusConnector:
         key = tuple(tag.name for tag in tags)
         requests = self._plans.get(key)
         if requests is None:
-            requests = self._plans[key] = self._plan(tags)
+            requests = self._plans[key] = _plan(self._options, tags)
         waiting = requests[::-1]
         answered: list[Request] = []
         while waiting:
             request = waiting.pop()
+            if request.count > self._most(request.area):  # one tag alone: nothing is cut in two
+                yield dict.fromkeys((point.tag.name for point in request.points), _TOO_LARGE)
+                answered.append(request)
+                continue
             answer = self._fetch(request)
             if isinstance(answer, ExceptionResponse) and answer.exception_code in _SPLIT_ON and len(request.points) > 1:
                 waiting.extend(request.halves()[::-1])
@@ -127,10 +146,8 @@ class ModbusConnector:
         if isinstance(answer, ExceptionResponse):
             raise TagError(f"{tag.name} at {self._where}: {_refusal(answer)}")
 
-    def _plan(self, tags: Sequence[Tag]) -> list[Request]:
-        options = self._options
-        points = [point_of(tag) for tag in tags]
-        return plan(points, gap=options.gap, max_registers=options.max_registers, max_bits=options.max_bits)
+    def _most(self, area: Area) -> int:
+        return self._options.max_bits if area.bits else self._options.max_registers
 
     def _fetch(self, request: Request) -> ModbusPDU:
         reads: dict[Area, Callable[..., ModbusPDU]] = {

@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from edge.plc.binary import FORMATS, decode_numbers, encode_numbers, size_of
 from edge.plc.forms import Kind
+from edge.plc.planning import Planned, Reach, runs
 from edge.plc.tag import Access, Native, Tag
 from schemas.errors import TagError
 
@@ -67,6 +68,12 @@ class Request:
     address: int
     count: int
     points: tuple[Point, ...]
+
+    @property
+    def planned(self) -> Planned:
+        """Its size on the wire: header, function and range; header, function, length and data (sections 4.1, 6.1)."""
+        data = (self.count + 7) // 8 if self.area.bits else 2 * self.count
+        return Planned(tags=len(self.points), asked=12, answered=9 + data)
 
     def halves(self) -> tuple[Request, Request]:
         """Split by points: what a device that refuses the whole may still answer."""
@@ -147,23 +154,8 @@ def plan(
     points: Iterable[Point], *, gap: int, max_registers: int = MAX_REGISTERS, max_bits: int = MAX_BITS
 ) -> list[Request]:
     """Merge neighbours into few requests: up to `gap` unwanted registers (or 16 times as many bits) are read along."""
-    requests: list[Request] = []
-    ordered = sorted(points, key=lambda point: (point.area, point.address, point.count))
-    run: list[Point] = []
-    for point in ordered:
-        if run and not _joins(run, point, gap, max_registers, max_bits):
-            requests.append(_request(run))
-            run = []
-        run.append(point)
-    return requests + ([_request(run)] if run else [])
-
-
-def _joins(run: Sequence[Point], point: Point, gap: int, max_registers: int, max_bits: int) -> bool:
-    first, end = run[0], max(member.end for member in run)
-    bits = first.area.bits
-    room = max_bits if bits else max_registers
-    near = point.address - end <= (gap * 16 if bits else gap)
-    return point.area is first.area and near and max(point.end, end) - first.address <= room
+    registers, bits = Reach(gap, max_registers), Reach(gap * 16, max_bits)
+    return [_request(run) for run in runs(points, lambda point: bits if point.area.bits else registers)]
 
 
 def _request(points: Sequence[Point]) -> Request:
