@@ -28,7 +28,7 @@ def _light(pictures: Pictures) -> Light:
 
 
 def _counts(light: NDArray[np.floating]) -> Pictures:
-    return (np.sqrt(np.clip(light, 0.0, 1.0)) * np.float32(255.0) + np.float32(0.5)).astype(np.uint8)
+    return np.asarray(np.sqrt(np.clip(light, 0.0, 1.0)) * np.float32(255.0) + np.float32(0.5), dtype=np.uint8)
 
 
 def lamp(pictures: Pictures, gain: float, _: np.random.Generator) -> Pictures:

@@ -1,8 +1,8 @@
 """Statistics of inputs: a few numbers of a bounded sample, so that no input's size shows in the lane.
 
-Of a picture at most about a thousand pixels and their two neighbours are looked at, of a window every reading. Which
-inputs are looked at is drawn by lot: every n-th would always be the same mould of a machine with n of them.
-`tests/bench/drift.py cost` measures it.
+Of a picture at most about a thousand pixels and their two neighbours are looked at, of a window the last 4,096
+readings. Which inputs are looked at is drawn by lot: every n-th would always be the same mould of a machine with n.
+`./run bench drift` measures it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 PIXELS: Final = 1_024
+READINGS: Final = 4_096
 GRID: Final = 8  # a picture's layout is the mean light of GRID x GRID cells
 _FLOOR: Final = 0.01  # of a channel's span: what a picture's statistic may always change by
 _SHARPNESS_FLOOR: Final = 0.003  # the same for the step between neighbours, itself a few hundredths of the span
@@ -103,7 +104,7 @@ class InputGatherer:
                 if grid is not None:
                     cells.append(grid)
             else:
-                values.append(_readings(array[..., : len(one.channels)]))
+                values.append(_readings(array[..., : len(one.channels)], one.is_series))
         whole = values[0] if len(values) == 1 else np.concatenate(values)
         if not math.isfinite(whole.sum()):
             return
@@ -127,7 +128,7 @@ def _fits_grid(shape: tuple[int, ...]) -> bool:
 
 
 def _step(shape: tuple[int, ...]) -> int:
-    return max(1, math.isqrt(shape[0] * shape[1] // PIXELS))
+    return max(1, math.ceil(math.sqrt(shape[0] * shape[1] / PIXELS)))
 
 
 def _picture(picture: NDArray[Any], channels: int, dtype: str, turn: int) -> tuple[Array, Array | None]:
@@ -139,42 +140,42 @@ def _picture(picture: NDArray[Any], channels: int, dtype: str, turn: int) -> tup
     step = _step(picture.shape)
     top, left = turn % step, (turn // step) % step
     rows, columns = (height - 1 - top) // step, (width - 1 - left) // step
+    planes = picture.transpose(2, 0, 1)[:channels]
 
     def grid(down: int, right: int) -> NDArray[np.float32]:
         y, x = top + down, left + right
-        cut = picture[y : y + rows * step : step, x : x + columns * step : step, :channels]
-        return np.asarray(cut, dtype=np.float32)
+        cut = planes[:, y : y + rows * step : step, x : x + columns * step : step]
+        return cut.astype(np.float32, order="C").reshape(channels, -1)  # planes: sums along them are fast
 
     here = grid(0, 0)
-    flat = here.reshape(-1, channels)
-    count = float(len(flat))
-    ones = np.ones(len(flat), dtype=np.float32)
-    means = ones @ flat / count
-    away = flat - means
-    contrast = np.sqrt(ones @ (away * away) / count)
+    count = float(rows * columns)
+    ones = np.ones(rows * columns, dtype=np.float32)
+    means = here @ ones / count
+    away = here - means[:, None]
+    contrast = np.sqrt(np.einsum("ij,ij->i", away, away) / count)
     steps = np.abs(here - grid(0, 1)) + np.abs(here - grid(1, 0))
-    sharpness = ones @ steps.reshape(-1, channels) / (2.0 * count)
+    sharpness = steps @ ones / (2.0 * count)
+    clipped = np.zeros(channels, dtype=np.float32)
     if dtype == "uint8":
-        clipped = ones @ ((flat <= 0.0) | (flat >= 255.0)) / count
-    else:
-        clipped = np.zeros(channels, dtype=np.float32)
-    colour = (ones @ (flat.max(1) - flat.min(1)) / count) if channels > 1 else 0.0
-    found = np.concatenate([means, contrast, sharpness, clipped, [colour]])
-    return found, _layout(here) if _fits_grid(picture.shape) else None
+        clipped = np.count_nonzero((here <= 0.0) | (here >= 255.0), axis=1) / count
+    colour = float((here.max(0) - here.min(0)) @ ones) / count if channels > 1 else 0.0
+    found = np.concatenate([means, contrast, sharpness, clipped, [colour]], dtype=np.float64)
+    return found, _layout(here, rows, columns) if _fits_grid(picture.shape) else None
 
 
-def _layout(here: NDArray[np.float32]) -> Array:
+def _layout(here: NDArray[np.float32], rows: int, columns: int) -> Array:
     """The mean of each cell around the mean of all: where things are, however bright."""
-    high, wide = here.shape[0] // GRID, here.shape[1] // GRID
-    cells = here[: high * GRID, : wide * GRID].sum(2).reshape(GRID, high, GRID, wide).sum((1, 3))
-    cells *= 1.0 / (high * wide * here.shape[2])
+    high, wide = rows // GRID, columns // GRID
+    light = here.sum(0).reshape(rows, columns)[: high * GRID, : wide * GRID]
+    cells = light.reshape(GRID, high, GRID * wide).sum(1).reshape(GRID, GRID, wide).sum(2)
+    cells *= 1.0 / (high * wide * len(here))
     return np.asarray(cells - cells.mean(), dtype=np.float64).ravel()
 
 
-def _readings(readings: NDArray[Any]) -> Array:
-    """Mean, deviation and mean step between readings, by tag."""
-    values = np.asarray(readings, dtype=np.float64)
-    if values.ndim == 1 or len(values) == 1:
-        return values.ravel()
+def _readings(readings: NDArray[Any], series: bool) -> Array:
+    """Mean, deviation and mean step between the last readings, by tag."""
+    if not series:
+        return np.asarray(readings, dtype=np.float64).ravel()
+    values = np.asarray(readings[-READINGS:], dtype=np.float64)
     means = values.mean(0)
     return np.concatenate([means, np.sqrt(((values - means) ** 2).mean(0)), np.abs(np.diff(values, axis=0)).mean(0)])

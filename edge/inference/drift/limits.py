@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 ENTROPY_FLOOR: Final = 0.03  # of 1: what a classifier may always grow less sure by
 MIX_FLOOR: Final = 0.1  # PSI: "no change" by convention
 SCORES_FLOOR: Final = 1.0  # PSI of a classifier's sureness, which differs between products that it sorts equally well
-LOG_SCORE_FLOOR: Final = 0.25  # an anomaly score may always grow or fall by a quarter
+LOG_SCORE_FLOOR: Final = 0.4  # an anomaly score may always grow by half, or fall by a third
 _SCORE_GROUPS: Final = 10
 _QUANTILES: Final = (0.05, 0.5, 0.95)
 _SPREAD: Final = 1.6449  # deviations from the median to the others, of a normal distribution

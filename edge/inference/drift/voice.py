@@ -31,7 +31,8 @@ class DriftVoice:
         self._watch: DriftWatch | None = None
         settings = pipeline.settings.drift
         if settings.enabled:
-            self._watch = DriftWatch(pipeline.name, settings, keeper.read(pipeline.name), self._describe)
+            kept, alarms = keeper.read(pipeline.name), pipeline.settings.event
+            self._watch = DriftWatch(pipeline.name, settings, kept, self._describe, alarms)
 
     def _describe(self, answer: Answer) -> Subject | None:
         graph = self._pipeline.graph(answer.variant)

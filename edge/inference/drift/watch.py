@@ -49,10 +49,14 @@ class DriftWatch:
     """Watches one pipeline. `see` is called for each answer, the rest every ten seconds."""
 
     def __init__(
-        self, pipeline: str, settings: Settings, baselines: Baselines, describe: Callable[[Answer], Subject | None]
-    ) -> None:
-        """`describe`: the subject of an answer's variant and models, None where there is nothing to watch."""
-        self._pipeline, self._settings = pipeline, settings
+        self, pipeline: str, settings: Settings, baselines: Baselines, describe: Callable[[Answer], Subject | None],
+        alarms: bool = False,
+    ) -> None:  # fmt: skip
+        """`describe`: the subject of an answer's variant and models, None where there is nothing to watch.
+
+        `alarms`: a reject is an alarm, not one part of many; a window with one is not clean.
+        """
+        self._pipeline, self._settings, self._alarms = pipeline, settings, alarms
         self.baselines = baselines
         self._describe = describe
         self._tracks: dict[_Key, Track | None] = {}
@@ -82,9 +86,9 @@ class DriftWatch:
         if track is None:
             return
         track.seen += 1
-        if track.subject.kind == "anomaly" and result.verdict is Verdict.NOK:
-            track.unclean = "anomaly"  # what an anomaly looks like is not normal, and its score says nothing of drift
-        else:
+        if result.verdict is Verdict.NOK and (self._alarms or track.subject.kind == "anomaly"):
+            track.unclean = "alarm"
+        if result.verdict is Verdict.OK or track.subject.kind != "anomaly":  # an alarm's score says nothing of drift
             track.predictions.see(outputs[track.subject.output])
         if track.inputs.sampled < SAMPLED_MOST and self._draw() < self._share:
             track.inputs.see(inputs)

@@ -185,7 +185,7 @@ def test_an_anomaly_is_neither_learned_from_nor_called_a_worse_model(tmp_path):
         return watch.close_window(seq * SECOND)
 
     assert window(0.5).drift.windows == 1
-    assert window(2.0).drift.unclean == "anomaly"
+    assert window(2.0).drift.unclean == "alarm"
     for _ in range(20):
         window(0.5)
     levels = [window(2.0).drift.level for _ in range(8)]
