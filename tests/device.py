@@ -16,6 +16,7 @@ from bus.broker_config import development, device_config
 from bus.codec import decode, encode
 from bus.hot import HotBus
 from bus.mosquitto import BrokerProcess, find_broker, free_port
+from edge.host.metric_file import forget
 from schemas.messages import Message
 from schemas.topics import Place, Role, Topic
 
@@ -100,6 +101,7 @@ class Device:
             child.kill()
             child.wait(5)
         self.broker.stop()
+        forget(self.home)
 
     @contextlib.contextmanager
     def running(self) -> Iterator["Device"]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import shutil
 import stat
 import struct
 import time
@@ -248,6 +249,13 @@ def metric_folder(home: Path, memory: Path = MEMORY) -> Path:
         return home / "run" / "metrics"
     ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
     return private / name if ours else home / "run" / "metrics"
+
+
+def forget(home: Path) -> None:
+    """Remove what killed processes of a device have left, once none of it runs."""
+    folder = metric_folder(home)
+    if not look(folder, {}):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def look(folder: Path, held: dict[str, MetricView]) -> dict[str, MetricView]:

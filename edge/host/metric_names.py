@@ -114,7 +114,7 @@ SCANS = _counter("scans", "Scans of a poll group.", _CONNECT, "source", "group")
 SCAN_SECONDS = _histogram("scan_seconds", "How long a scan took.", _CONNECT, IO_BUCKETS, "source", "group")
 SCAN_JITTER_SECONDS = _histogram(
     "scan_jitter_seconds", "How far the time between two scans was from the group's period.",
-    _CONNECT, IO_BUCKETS, "source", "group")  # fmt: skip
+    _CONNECT, STAGE_BUCKETS, "source", "group")  # fmt: skip
 SCAN_OVERRUNS = _counter("scan_overruns", "Scans that were left out because the one before took too long.",
                          _CONNECT, "source")  # fmt: skip
 LINK_UP = _gauge("link_up", "1 while the PLC answers.", _CONNECT, "source")

@@ -17,6 +17,7 @@ import msgspec
 
 from bus.broker_program import BrokerProgram
 from edge.config.files import OVERRIDES_FILE
+from edge.host.metric_file import forget
 from edge.host.ports import PortChoice
 from edge.host.race import first_of
 from edge.line.device_broker import CREDENTIALS, write_accounts
@@ -85,6 +86,7 @@ class Run:
             self._ports.release()
             if self._ground_laid:
                 lift(self.ground.home)
+                forget(self.ground.home)
 
     async def _life(self) -> None:
         self.ground = lay(self.options, self.work, self._ports, self.view.say)

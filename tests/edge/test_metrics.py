@@ -15,7 +15,17 @@ from hypothesis import strategies as st
 
 from edge.host import metric_file, metric_names
 from edge.host.clock import boot_id
-from edge.host.metric_file import CELLS_AT, HEADER, RECORD, WRITTEN, MetricFile, MetricView, look, metric_folder
+from edge.host.metric_file import (
+    CELLS_AT,
+    HEADER,
+    RECORD,
+    WRITTEN,
+    MetricFile,
+    MetricView,
+    forget,
+    look,
+    metric_folder,
+)
 from edge.host.metric_names import METRICS, SERIES_DROPPED, Kind, Metric
 from edge.host.metrics import Counter, Gauge, Histogram, Metrics, open_metrics
 
@@ -153,6 +163,18 @@ def test_a_file_is_mapped_once_until_its_process_starts_again(tmp_path: Path) ->
     first.close()
     second.close()
     assert look(tmp_path, {}) == {}
+
+
+def test_what_killed_processes_left_is_forgotten_once_none_runs(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    metrics = open_metrics(home, "agent")
+    dead = metric_folder(home) / "camera.bin"
+    dead.write_bytes(b"left")
+    forget(home)
+    assert dead.exists()
+    metrics.close()
+    forget(home)
+    assert not metric_folder(home).exists()
 
 
 WRITER = """
