@@ -21,6 +21,7 @@ from edge.plc.gauges import SourceGauges
 from edge.plc.outputs import machine_of, output_problems, own_tags
 from edge.plc.poll import poll_groups
 from edge.plc.source import SourceLink
+from edge.plc.tag_failsafes import TagFailsafes
 from edge.plc.tags import Tag, load_tags
 from edge.plc.told import (
     Counters,
@@ -28,6 +29,7 @@ from edge.plc.told import (
     FailsafeChange,
     LinkChange,
     OutputRefused,
+    TagsFailsafe,
     Tell,
     Told,
     WriteJob,
@@ -80,6 +82,8 @@ class Reporter:
                 self._failsafe(told)
             case OutputRefused():
                 self._output_refused(told)
+            case TagsFailsafe():
+                self._tags_failsafe(told)
             case Written():
                 raise TypeError("the write path settles writes")
 
@@ -123,6 +127,21 @@ class Reporter:
             pipeline=told.pipeline, tag=told.tag, reason=told.problem,
         )  # fmt: skip
         self._report()
+
+    def _tags_failsafe(self, told: TagsFailsafe) -> None:
+        source = self._process.instance
+        if told.tags:
+            text = f"{source}: {', '.join(told.tags)}: fail-safe value written: {told.reason}"
+            self._process.event(
+                "tag_failsafe", Phase.NEW, Severity.WARNING, text[:1000], source=source, reason=told.reason
+            )
+        for tag, problem in told.refused.items():
+            text = f"{source}: {tag}: its fail-safe value was refused ({told.reason}): {problem}"
+            self._process.event(
+                "tag_failsafe_refused", Phase.NEW, Severity.ALARM, text[:1000],
+                key=f"{self._process.identity}-tag_failsafe_refused-{tag}", source=source, tag=tag,
+                reason=problem[:500],
+            )  # fmt: skip
 
     def _report(self) -> None:
         if self.stopping or self._down == NOT_YET:
@@ -214,6 +233,9 @@ async def main(process: Process) -> None:
     loop = asyncio.get_running_loop()
     reporter = Reporter(process, list(outputs))
     driver = load_driver(source.driver)
+    reserved = {name for one in outputs.values() for name in own_tags(one)}
+    tell: Tell = lambda told: _hand_over(loop, told, take)  # noqa: E731 - `take` needs the link
+    failsafes = TagFailsafes((tag for tag in tags.values() if tag.name not in reserved), tell)
     link = SourceLink(
         process.instance,
         poll_groups(source.groups, tags),
@@ -221,11 +243,11 @@ async def main(process: Process) -> None:
         {name: machine_of(one, tags, process.boot) for name, one in outputs.items()},
         {name: one.rearm for name, one in outputs.items() if one.rearm},
         lambda: driver.open_connector(source),
-        lambda told: _hand_over(loop, told, take),
+        tell,
         process.boot,
+        failsafes,
     )
-    gate = WriteGate(tags, {name for one in outputs.values() for name in own_tags(one)})
-    writes = WritePath(process, gate, link)
+    writes = WritePath(process, WriteGate(tags, reserved), link)
 
     def take(told: Told) -> None:
         if isinstance(told, Written):
@@ -238,7 +260,7 @@ async def main(process: Process) -> None:
         await process.read(DECISION, Decision, _to_link(link, name), pipeline=name)
     link.start()
     try:
-        await _supervise(link, process.instance, max(HANGS_AFTER_S, 20 * source.timeout_ms / 1e3))
+        await _supervise(process, link, failsafes, max(HANGS_AFTER_S, 20 * source.timeout_ms / 1e3))
     finally:
         reporter.stopping = True
         stopped = link.stop(timeout_s=min(process.row.stop_s / 2, 2.0))
@@ -287,9 +309,12 @@ def _hand_over(loop: asyncio.AbstractEventLoop, told: Told, take: Tell) -> None:
         log.debug("told after the end: %r", type(told))
 
 
-async def _supervise(link: SourceLink, name: str, hangs_after_s: float) -> None:
+async def _supervise(process: Process, link: SourceLink, failsafes: TagFailsafes, hangs_after_s: float) -> None:
     """Watch that the thread moves; a driver that never returns ends the process, and with it the lease."""
+    name = process.instance
     while True:
+        if process.bus.connected:
+            failsafes.vouch()
         await asyncio.sleep(SUPERVISE_S)
         if not link.alive:
             raise ConnectorError(f"{name}: the link's thread ended; its traceback is above")

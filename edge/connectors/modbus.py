@@ -25,6 +25,19 @@ from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, TagError
 from schemas.messages import Quality, Sample
 
+ADDRESSES = """
+| address | meaning |
+|---|---|
+| `hr:0`, `ir:0`, `di:0`, `coil:0` | holding register, input register, discrete input, coil, from 0 |
+| `40001` or `400001`, `30001`, `10001`, `1` or `00001` | the same as manuals count them, from 1 |
+
+A bool in a register has its `bit` (0 to 15). Numbers of 8 bits have a register of their own. An array of bools lies in
+coils or discrete inputs. A tag is read and written in one request: at most 125 registers or 2000 bits, 123 or 1968 if
+it is written. There are no `wstring` and no `datetime`.
+
+Options: `unit` (device id), `gap` (registers that are read along rather than asked for in two requests; for bits 16
+times as many), `max_registers` and `max_bits` (what one request may read, for devices that take less).
+"""
 _REFUSALS = {
     1: "function not supported", 2: "no such address", 3: "value refused", 4: "device failure", 5: "not done yet",
     6: "device busy", 10: "gateway has no path", 11: "gateway got no answer",

@@ -1,4 +1,4 @@
-"""Carries out what the outputs' state machines ask for, on the thread of their source."""
+"""Carries out what the outputs' state machines and the tags' fail-safes ask for, on the thread of their source."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 from edge.connectors import Connector
 from edge.plc.outputs import OutputsMachine, Put, Step
+from edge.plc.tag_failsafes import TagFailsafes
 from edge.plc.tags import Tag, coerce
 from edge.plc.told import Decided, FailsafeChange, OutputRefused, Tell
 from schemas.errors import TagError
 from schemas.messages import Sample
-
-_NEVER_NS = 2**63 - 1
 
 
 @dataclass
@@ -30,20 +29,31 @@ class OutputWriter:
     """Writes the outputs of all pipelines of one source. Every method that writes may raise ConnectorError."""
 
     def __init__(
-        self, machines: Mapping[str, OutputsMachine], rearm_tags: Mapping[str, str], tags: Mapping[str, Tag], tell: Tell
+        self,
+        machines: Mapping[str, OutputsMachine],
+        rearm_tags: Mapping[str, str],
+        tags: Mapping[str, Tag],
+        tell: Tell,
+        failsafes: TagFailsafes,
     ) -> None:
-        """`machines` and `rearm_tags` are by pipeline."""
+        """`machines` and `rearm_tags` are by pipeline; `failsafes` are of the tags that no pipeline writes."""
         self.counts = OutputCounts()
         self._machines = machines
         self._rearm_tags = rearm_tags
         self._tags = tags
         self._tell = tell
+        self.failsafes = failsafes
         self._refused: dict[tuple[str, str], str] = {}
 
     @property
     def due_ns(self) -> int:
         """When there is something to write by itself."""
-        return min([_NEVER_NS, *(due for machine in self._machines.values() if (due := machine.due_ns) is not None)])
+        return min(
+            [
+                self.failsafes.due_ns,
+                *(due for machine in self._machines.values() if (due := machine.due_ns) is not None),
+            ]
+        )
 
     @property
     def repeats(self) -> int:
@@ -54,6 +64,7 @@ class OutputWriter:
         """Write the fail-safe first."""
         for pipeline, machine in self._machines.items():
             self._carry_out(connector, pipeline, machine.begin(time.monotonic_ns(), reason))
+        self.failsafes.put_all(connector, reason)
 
     def decide(self, connector: Connector, decided: Decided) -> None:
         """Write one decision."""
@@ -65,6 +76,7 @@ class OutputWriter:
         """Let leases expire and heartbeats advance."""
         for pipeline, machine in self._machines.items():
             self._carry_out(connector, pipeline, machine.tick(time.monotonic_ns()))
+        self.failsafes.tick(connector, time.monotonic_ns())
 
     def scanned(self, connector: Connector, samples: Mapping[str, Sample], scan_ns: int) -> None:
         """See whether the PLC re-arms, in a scan that began at `scan_ns`."""
@@ -83,6 +95,7 @@ class OutputWriter:
         """The process stops: leave the PLC with the fail-safe."""
         for pipeline, machine in self._machines.items():
             self._carry_out(connector, pipeline, machine.end(time.monotonic_ns()))
+        self.failsafes.put_all(connector, "connect stops")
 
     def _say(self, pipeline: str, step: Step) -> None:
         for change in step.changes:

@@ -247,6 +247,26 @@ def _tag_problems(pipeline: str, outputs: Outputs, tags: Mapping[str, Tag]) -> l
             problems.append(f"{where} is a {tag.type}; it has to be {' or '.join(types)}, not scaled")
         elif written and tag.access is not Access.WRITE:
             problems.append(f"{where} is read only; give it access rw in the tag list")
+    problems += _failsafe_problems(pipeline, outputs, tags)
     if outputs.heartbeat and outputs.heartbeat_ms >= outputs.lease_ms:
         problems.append(f"outputs.{pipeline}: heartbeat_ms has to be under lease_ms")
+    return problems
+
+
+def _failsafe_problems(pipeline: str, outputs: Outputs, tags: Mapping[str, Tag]) -> list[str]:
+    """A fail-safe value in the tag list must be the one that the outputs write, where they have one."""
+    held = (
+        ("verdict", outputs.verdict, outputs.failsafe), ("armed", outputs.armed, False),
+        ("part", outputs.part, None), ("heartbeat", outputs.heartbeat, None),
+    )  # fmt: skip
+    problems: list[str] = []
+    for key, name, value in held:
+        given = tags[name].failsafe if name in tags else None
+        if given is None or given is value:
+            continue
+        remedy = "leave it out there" if value is None else f"write {str(value).lower()}, or leave it out there"
+        problems.append(
+            f"outputs.{pipeline}: {key} {name!r} has failsafe {str(given).lower()} in the tag list, which is never "
+            f"written; {remedy}"
+        )
     return problems

@@ -20,6 +20,7 @@ from edge.connectors import Connector
 from edge.plc.output_writer import OutputWriter
 from edge.plc.outputs import OutputsMachine
 from edge.plc.poll import PollGroup, most_urgent
+from edge.plc.tag_failsafes import TagFailsafes
 from edge.plc.tags import Tag
 from edge.plc.told import Counters, Decided, LinkChange, Tell, WriteJob, Written
 from schemas.errors import ConnectorError, TagError
@@ -47,12 +48,13 @@ class SourceLink:
         open_connector: Callable[[], Connector],
         tell: Tell,
         boot: str,
+        failsafes: TagFailsafes | None = None,
     ) -> None:
-        """`machines` and `rearm_tags` are by pipeline."""
+        """`machines` and `rearm_tags` are by pipeline; `failsafes` are of the tags that no pipeline writes."""
         self.progress_ns = time.monotonic_ns()
         self._name = name
         self._groups = groups
-        self._outputs = OutputWriter(machines, rearm_tags, tags, tell)
+        self._outputs = OutputWriter(machines, rearm_tags, tags, tell, failsafes or TagFailsafes((), tell))
         self._open_connector = open_connector
         self._tell = tell
         self._boot = boot
@@ -166,6 +168,7 @@ class SourceLink:
 
     def _write(self, connector: Connector, job: WriteJob) -> None:
         """Write and read back."""
+        self._outputs.failsafes.written(job.tag)
         try:
             connector.write(job.tag, job.value)
             back = {name: sample for part in connector.read([job.tag]) for name, sample in part.items()}

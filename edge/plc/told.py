@@ -54,6 +54,15 @@ class FailsafeChange:
 
 
 @dataclass(frozen=True)
+class TagsFailsafe:
+    """The fail-safe values of tags were written for `reason`; `refused`: tag -> what the PLC said."""
+
+    tags: tuple[str, ...]
+    refused: dict[str, str]
+    reason: str
+
+
+@dataclass(frozen=True)
 class OutputRefused:
     """The PLC refused the write of an output's tag (`problem`), or takes it again ("")."""
 
@@ -69,5 +78,5 @@ class Counters:
     values: dict[str, float]
 
 
-Told = Reading | Output | Written | LinkChange | FailsafeChange | OutputRefused | Counters
+Told = Reading | Output | Written | LinkChange | FailsafeChange | TagsFailsafe | OutputRefused | Counters
 Tell = Callable[[Told], None]

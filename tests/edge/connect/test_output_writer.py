@@ -6,6 +6,7 @@ import pytest
 
 from edge.plc.output_writer import OutputWriter
 from edge.plc.outputs import OutputsMachine
+from edge.plc.tag_failsafes import TagFailsafes
 from edge.plc.tags import Access, Native, Tag
 from edge.plc.told import FailsafeChange, OutputRefused, Told
 from edge.settings import Outputs
@@ -45,7 +46,7 @@ class Journal:
 
 
 def writer(plc: Journal) -> OutputWriter:
-    return OutputWriter({"caps": OutputsMachine(OUTPUTS, "b00t")}, {}, TAGS, plc.tell)
+    return OutputWriter({"caps": OutputsMachine(OUTPUTS, "b00t")}, {}, TAGS, plc.tell, TagFailsafes((), plc.tell))
 
 
 def test_the_fail_safe_is_told_once_it_is_written() -> None:
