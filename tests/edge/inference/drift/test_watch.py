@@ -1,6 +1,7 @@
 """The watch of a pipeline over real answers: what it learns from, keeps, forgets and tells."""
 
 import asyncio
+import os
 import time
 
 import numpy as np
@@ -247,3 +248,27 @@ def test_limits_are_wider_where_windows_are_alike_and_where_few_were_seen():
     assert 3 < chance.deviations(10, 0.0, 120) < 6
     assert chance.deviations(10, 0.9, 120) > chance.deviations(10, 0.0, 120)
     assert chance.deviations(10, 0.0, 20) > chance.deviations(10, 0.0, 120)
+
+
+async def test_a_disk_that_hangs_does_not_stop_the_lane(tmp_path, caplog):
+    """A pipe that nobody reads in place of the file: opening it blocks, as a dying disk does."""
+    keeper = Keeper(tmp_path)
+    pipe = tmp_path / "state" / "drift" / "inspect.json.new"
+    pipe.parent.mkdir(parents=True)
+    os.mkfifo(pipe)
+    async with asyncio.timeout(5):
+        writing = asyncio.create_task(keeper.run())
+        keeper.keep("inspect", Baselines())
+        idle = asyncio.create_task(keeper.idle())
+        longest = 0.0
+        for _ in range(50):
+            before = time.monotonic()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.monotonic() - before)
+        assert not idle.done()
+        assert longest < 1.0
+        await asyncio.to_thread(lambda: pipe.open("rb").close())
+        await idle
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+    assert "can't be written" in caplog.text
