@@ -73,7 +73,8 @@ def finish(figures: Any) -> None:
 # -- plots -------------------------------------------------------------------------------------------------------------
 
 
-def _axes(title: str, x: str, y: str) -> tuple[Any, Any]:
+def axes_of(title: str, x: str, y: str) -> tuple[Any, Any]:
+    """Return a figure and its axes."""
     import matplotlib as mpl  # only a benchmark that draws needs it
 
     mpl.use("Agg")
@@ -85,7 +86,8 @@ def _axes(title: str, x: str, y: str) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _saved(figure: Any, name: str, published: bool, console: Console) -> None:
+def saved(figure: Any, name: str, published: bool, console: Console) -> None:
+    """Write a figure as bench-NAME.png, and close it."""
     from matplotlib import pyplot
 
     folder = PUBLISHED if published else PLOTS
@@ -98,13 +100,13 @@ def _saved(figure: Any, name: str, published: bool, console: Console) -> None:
 
 def plot_latencies(name: str, title: str, lines: Mapping[str, Any], published: bool, console: Console) -> None:
     """Draw the share of answers that took longer than a time: `lines` are latencies in microseconds by label."""
-    figure, axes = _axes(title, "latency, ms", "share that took longer (1 - CDF)")
+    figure, axes = axes_of(title, "latency, ms", "share that took longer (1 - CDF)")
     for label, us in lines.items():
         times = np.sort(np.asarray(us)) / 1e3
         axes.plot(times, 1 - np.arange(len(times)) / len(times), label=label)
     axes.set(xscale="log", yscale="log", ylim=(1e-4, 1.1))
     axes.legend(fontsize="small")
-    _saved(figure, name, published, console)
+    saved(figure, name, published, console)
 
 
 def plot_throughput(
@@ -112,19 +114,19 @@ def plot_throughput(
     x: str = "requests in flight", y: str = "answers per second",
 ) -> None:  # fmt: skip
     """Draw curves: label -> (x, y) points."""
-    figure, axes = _axes(title, x, y)
+    figure, axes = axes_of(title, x, y)
     for label, points in lines.items():
         axes.plot([at for at, _ in points], [value for _, value in points], marker="o", label=label)
     axes.set_ylim(bottom=0)
     axes.legend(fontsize="small")
-    _saved(figure, name, published, console)
+    saved(figure, name, published, console)
 
 
 def plot_course(
     name: str, title: str, above: tuple[Any, Any, str], below: tuple[Any, Any, str], published: bool, console: Console
 ) -> None:
     """Draw two things over the seconds of one run: dots, and below a curve, each of whose points is a mark above."""
-    figure, upper = _axes(title, "", above[2])
+    figure, upper = axes_of(title, "", above[2])
     upper.remove()
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot(above[0], above[1], ",", alpha=0.6)
@@ -135,4 +137,4 @@ def plot_course(
     lower.set(xlabel="s", ylabel=below[2], ylim=(0, max(below[1], default=1) * 1.2))
     for axes in (upper, lower):
         axes.grid(visible=True, which="both", alpha=0.25)
-    _saved(figure, name, published, console)
+    saved(figure, name, published, console)
