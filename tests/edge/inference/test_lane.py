@@ -169,9 +169,20 @@ def test_a_real_time_lane_leaves_a_part_of_each_window():
     while now_ns < 50 * WINDOW_NS:
         wait_ns = cap.wait_ns()
         idle_ns += wait_ns
-        now_ns += wait_ns or MS
-        used_ns += 0 if wait_ns else MS
+        now_ns += wait_ns or MS // 10
+        used_ns += 0 if wait_ns else MS // 10
     assert SHARE - 0.02 < 1 - idle_ns / now_ns <= SHARE + 0.02
+
+
+@pytest.mark.parametrize("run_ms", [0.6, 7, 30])
+def test_a_run_that_does_not_fit_its_window_is_paid_for_in_the_next(run_ms: float):
+    now_ns = used_ns = 0
+    cap = CpuCap(lambda: now_ns, lambda: used_ns, lambda: True)
+    while now_ns < 200 * WINDOW_NS:
+        wait_ns = cap.wait_ns()
+        now_ns += wait_ns or int(run_ms * MS)
+        used_ns += 0 if wait_ns else int(run_ms * MS)
+    assert 0.5 < used_ns / now_ns <= SHARE + 0.01
 
 
 def test_a_lane_of_the_normal_class_takes_what_it_gets():
