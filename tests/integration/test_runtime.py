@@ -10,6 +10,12 @@ import pytest
 
 from bus.codec import decode, encode
 from edge.host.clock import boot_id
+from edge.host.durable import write_durably
+from edge.inference.contract import Contract
+from edge.inference.drift.baselines import Baselines
+from edge.inference.drift.inputs import InputGatherer
+from edge.inference.drift.predictions import PredictionGatherer
+from edge.inference.drift.subject import Subject, WatchedInput
 from schemas.messages import Frame, Phase, Proof, Quality, Reading, Relearn, Reply, Sample, Slot, State, Verdict
 from schemas.topics import (
     DECISION,
@@ -306,20 +312,59 @@ async def test_an_insight_accounts_for_every_input_of_its_window(device):
         assert 0 < insight.p50_ms <= insight.p99_ms <= insight.max_ms
 
 
-async def test_a_pipeline_learns_anew_when_asked_to_and_says_so(device):
-    write_classifier(device.home / "models")
+DRIFT = """
+[pipelines.inspect.drift]
+min_results = 20
+learn_windows = 20
+alarm_windows = 1
+of_windows = 1
+"""
+
+
+def learned_in_the_dark(home, digest):
+    """Write what a runtime would have kept: twenty clean windows of nearly black pictures."""
+    said, rng = subject(digest), np.random.default_rng(1)
+    kept, inputs, predictions = Baselines(), InputGatherer(said.inputs), PredictionGatherer(said)
+    for _ in range(20):
+        for _ in range(30):
+            inputs.see({"input": rng.integers(0, 20, (1, *SHAPE)).astype(np.uint8)})
+            predictions.see(np.array([[0.96, 0.04]], dtype=np.float32))
+        kept.inputs.add(said.inputs_key, inputs.window())
+        kept.predictions.add(said.predictions_key, predictions.window())
+        inputs.clear()
+        predictions.clear()
+    write_durably(home / "state" / "drift" / "inspect.json", kept.file().encode())
+
+
+def subject(digest):
+    """What a runtime makes of the `caps` model."""
+    channels = ("r", "g", "b")
+    inputs = (WatchedInput("input", "uint8", SHAPE, channels, (255.0,) * 3),)
+    return Subject(inputs, "classifier", ("ok", "bad"), "model.probabilities", (digest,))
+
+
+async def test_drift_is_told_as_an_event_until_the_pipeline_is_asked_to_learn_anew(device):
+    device.add("device.toml", DRIFT)
+    folder = write_classifier(device.home / "models")
+    learned_in_the_dark(device.home, Contract.load(folder).sha256)
     async with line(device) as seen, device.user("cli") as person:
         device.start("runtime@safety")
         await seen.serving()
-        topic = RELEARN.name(device.place, pipeline="inspect", origin="cli")
-        reply_to = REPLY.name(device.place, origin="cli")
-        for request, back in (("r-1", reply_to), ("r-2", reply_to)):
-            payload = encode(RELEARN, Relearn(request_id=request, epoch=1, seq=1))
-            answer = decode(
-                REPLY, Reply, (await person.bus.request(topic, payload, reply_to=back, timeout_s=5)).payload
-            )
-            assert (answer.request_id, answer.ok, answer.value) == (request, True, "inspect")
+        for seq in range(1, 41):
+            seen.shoot(seq, 90)
+            await seen.result(seq)
+        new = await seen.events.until(lambda event: event.code == "inputs_changed", 15)
+        assert (new.phase, new.severity, new.args["pipeline"]) == (Phase.NEW, "warning", "inspect")
+        assert new.args["value"] > new.args["high"]
         insight = await seen.insights.until(lambda found: found.pipeline == "inspect", 15)
-        assert (insight.drift.level, insight.drift.learned, insight.drift.of) == ("learning", False, 120)
-        kept = device.home / "state" / "drift" / "inspect.json"
-        assert kept.exists()
+        assert insight.drift.learned
+        assert insight.drift.level in ("inputs_changed", "model_degraded")
+        assert insight.drift.signals[new.args["signal"]].score > 1
+        topic = RELEARN.name(device.place, pipeline="inspect", origin="cli")
+        payload = encode(RELEARN, Relearn(request_id="r-1", epoch=1, seq=1))
+        reply_to = REPLY.name(device.place, origin="cli")
+        came = await person.bus.request(topic, payload, reply_to=reply_to, timeout_s=5)
+        answer = decode(REPLY, Reply, came.payload)
+        assert (answer.request_id, answer.ok, answer.value) == ("r-1", True, "inspect")
+        end = await seen.events.until(lambda event: event.key == new.key and event.phase is Phase.END)
+        assert "relearn by cli" in end.text
