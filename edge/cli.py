@@ -157,6 +157,14 @@ def _opcua(given: argparse.Namespace) -> int:
     return set_user(_named(given), given.name, remove=given.remove)
 
 
+def _plc(given: argparse.Namespace) -> int:
+    from edge.commands.tag_lists import check, import_tags
+
+    if given.action == "check":
+        return check(given.file, given.driver, given.groups, given.home)
+    return import_tags(given.file, given.driver, given.group, given.only, given.db)
+
+
 def _named(given: argparse.Namespace) -> Path:
     from edge.commands.device import device_home
 
@@ -239,10 +247,29 @@ def _add_bus_commands(add: Callable[[str, Run, str], argparse.ArgumentParser]) -
     anew = actions.add_parser("relearn", help="take what comes in from now on as normal")
     anew.add_argument("pipeline")
     _add_model(add("model", _model, "show which versions of models there are, run another one"))
+    _add_plc(add("plc", _plc, "check a tag list, make one of an engineering tool's export"))
     write = add("write", _write, "write one tag of a source")
     write.add_argument("source")
     write.add_argument("tag")
     write.add_argument("value", help="a number, true, false or text")
+
+
+def _add_plc(plc: argparse.ArgumentParser) -> None:
+    actions = plc.add_subparsers(dest="action", required=True, metavar="ACTION")
+    check = actions.add_parser("check", help="print every problem of a tag list, and what a scan of it takes")
+    check.add_argument("file", type=Path, metavar="FILE", help="a tag list, CSV or TOML")
+    check.add_argument("--driver", default="", metavar="D", help="check addresses by it (with --home the source's own)")
+    check.add_argument("--groups", default="", metavar="NAME=MS,...", help="poll groups, such as fast=20,slow=1000")
+    taken = actions.add_parser("import", help="print a tag list made of an engineering tool's export")
+    taken.add_argument("file", type=Path, metavar="FILE", help="of TIA Portal or Studio 5000")
+    taken.add_argument("--driver", required=True, metavar="D", help="who will read the PLC: s7 or ethernetip")
+    taken.add_argument("--group", default="", metavar="G", help="the poll group of all tags")
+    taken.add_argument(
+        "--only", action="append", default=[], metavar="PATTERN", help="names like Pump*; may be repeated"
+    )
+    taken.add_argument(
+        "--db", action="append", default=[], metavar="NAME=N", help="the number of a data block by its name"
+    )
 
 
 def _add_replay(replay: argparse.ArgumentParser) -> None:

@@ -44,7 +44,7 @@ class _Row:
         tag = Tag(
             name=self._name(), address=self._text("address"), type=kind,
             access=Access(self._choice("access", self._text("access", "r").lower(), tuple(Access))),
-            group=self._choice("group", self._text("group"), tuple(groups)) if groups else "",
+            group=self._choice("group", self._text("group"), tuple(groups)) if groups else self._text("group"),
             scale=self._number("scale") or 1.0, offset=self._number("offset") or 0.0, unit=self._text("unit"),
             order=self._choice("order", self._text("order", "ABCD").upper(), ORDERS), bit=self._bit(),
             deadband=self._deadband(low, high), min=low, max=high,
