@@ -19,7 +19,7 @@ from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
 from edge.config.section import Section
 from edge.plc.planning import Planned
-from edge.plc.registers import MAX_BITS, MAX_REGISTERS, Area, Point, Request, decode, encode, plan, point_of
+from edge.plc.registers import MAX_BITS, MAX_REGISTERS, Area, Held, Reader, Request, encode, plan, point_of
 from edge.plc.tags import Native, Tag
 from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, TagError
@@ -200,15 +200,13 @@ class ModbusConnector:
         held: Sequence[int] = answer.bits if request.area.bits else answer.registers
         if len(held) < request.count:
             raise ConnectorError(f"{self._where}: {len(held)} values came for {request.count} asked")
-        return {point.tag.name: _sample(request, point, held) for point in request.points}
+        answered = Held(held)
+        return {name: _sample(read, answered) for name, read in request.readers}
 
 
-def _sample(request: Request, point: Point, held: Sequence[int]) -> Sample:
-    at = point.address - request.address
-    if request.area.bits and not point.tag.count:
-        return Sample(value=bool(held[at]))
+def _sample(read: Reader, held: Held) -> Sample:
     try:
-        return Sample(value=decode(point.tag, held[at : at + point.count]))
+        return Sample(value=read(held))
     except TagError as error:
         return Sample(quality=Quality.BAD, reason=str(error))
 

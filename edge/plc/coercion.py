@@ -157,11 +157,12 @@ def _engineered(tag: Tag, form: Form, raw: object) -> bool | int | float | str:
 
 
 def _scaled(tag: Tag, form: Form, raw: int | float) -> int | float:
-    if not math.isfinite(raw):
-        raise TagError("not a number")
     if form.kind is Kind.WHOLE and (isinstance(raw, float) or not form.low <= raw <= form.high):
         raise TagError(f"the PLC holds {raw:g}, which is no {form.element}")
-    return raw * tag.scale + tag.offset if tag.scaled else raw
+    value = raw * tag.scale + tag.offset if tag.scaled else raw
+    if isinstance(value, float) and not math.isfinite(value):
+        raise TagError("not a number")
+    return value
 
 
 def _told_moment(form: Form, raw: str | datetime) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
-from edge.plc.binary import FORMATS, decode_numbers, encode_numbers, size_of
+from edge.plc.binary import FORMATS, decoder_of, encode_numbers, size_of
 from edge.plc.forms import Kind
 from edge.plc.planning import Planned, Reach, runs
 from edge.plc.tag import Access, Native, Tag
@@ -45,6 +46,9 @@ _NUMBER = re.compile(r"^\d{1,6}$")
 _FORMATS = FORMATS | {"int8": "h", "uint8": "H"}  # a small number has a register of its own
 
 
+Reader = Callable[["Held"], Native]
+
+
 @dataclass(frozen=True)
 class Point:
     """Where a tag lies: `count` bits or registers from `address`, which counts from 0."""
@@ -74,6 +78,11 @@ class Request:
         """Its size on the wire: header, function and range; header, function, length and data (sections 4.1, 6.1)."""
         data = (self.count + 7) // 8 if self.area.bits else 2 * self.count
         return Planned(tags=len(self.points), asked=12, answered=9 + data)
+
+    @cached_property
+    def readers(self) -> tuple[tuple[str, Reader], ...]:
+        """Each tag's name with what takes its value out of an answer; made once."""
+        return tuple((point.tag.name, reader_of(point, self.address)) for point in self.points)
 
     def halves(self) -> tuple[Request, Request]:
         """Split by points: what a device that refuses the whole may still answer."""
@@ -166,22 +175,67 @@ def _request(points: Sequence[Point]) -> Request:
 # -- values -----------------------------------------------------------------------------------------------------------
 
 
+class Held:
+    """What a device answered: its words (registers or bits), and as bytes for those who need them."""
+
+    def __init__(self, words: Sequence[int]) -> None:
+        """Make no bytes yet."""
+        self.words = words
+
+    @cached_property
+    def straight(self) -> bytes:
+        """The registers as they came."""
+        return struct.pack(f">{len(self.words)}H", *self.words)
+
+    @cached_property
+    def swapped(self) -> bytes:
+        """The registers with their bytes swapped."""
+        return struct.pack(f"<{len(self.words)}H", *self.words)
+
+
+def reader_of(point: Point, start: int) -> Reader:
+    """Return what takes a tag's value in engineering units out of an answer that begins at `start`.
+
+    It raises TagError where what the device holds is no value of the type.
+    """
+    tag, at = point.tag, point.address - start
+    if tag.form.kind is Kind.BOOL:
+        return _bits(point, at)
+    if tag.form.kind is Kind.TEXT:
+        return lambda held: _text(tag, held.words[at : at + point.count])
+    if tag.form.element == "uint16" and not tag.count and not tag.scaled and tag.order in ("ABCD", "CDAB"):
+        return lambda held: held.words[at]
+    decoder = decoder_of(tag, _FORMATS)
+    read, offset = decoder.read, 2 * at
+    if decoder.swapped:
+        return lambda held: read(held.swapped, offset)
+    return lambda held: read(held.straight, offset)
+
+
+def _bits(point: Point, at: int) -> Reader:
+    bit, end = point.tag.bit, at + point.count
+    if bit is not None:
+        mask = 1 << bit
+        return lambda held: held.words[at] & mask != 0
+    if point.tag.count:
+        return lambda held: [bool(one) for one in held.words[at:end]]
+    return lambda held: bool(held.words[at])
+
+
+def _text(tag: Tag, words: Sequence[int]) -> str:
+    try:
+        return struct.pack(_text_format(tag, words), *words)[: tag.length].split(b"\0", 1)[0].decode("ascii")
+    except UnicodeDecodeError as error:
+        raise TagError("not ASCII text") from error
+
+
 def decode(tag: Tag, words: Sequence[int]) -> Native:
     """Return a tag's value in engineering units from its registers, or from the bits of an array.
 
     Raises:
         TagError: what the registers hold is no value of the type.
     """
-    if tag.type == "bool":
-        return bool(words[0] >> (tag.bit or 0) & 1)
-    if tag.form.kind is Kind.BOOL:
-        return [bool(bit) for bit in words]
-    if not tag.length:
-        return decode_numbers(tag, _big_endian(words), _FORMATS)
-    try:
-        return struct.pack(_text_format(tag, words), *words)[: tag.length].split(b"\0", 1)[0].decode("ascii")
-    except UnicodeDecodeError as error:
-        raise TagError("not ASCII text") from error
+    return reader_of(Point(tag, Area.HOLDING, 0, len(words)), 0)(Held(words))
 
 
 def encode(tag: Tag, value: Native) -> list[int]:
@@ -191,10 +245,6 @@ def encode(tag: Tag, value: Native) -> list[int]:
         return list(struct.unpack(_text_format(tag, range(width(tag))), data))
     data = encode_numbers(tag, value, _FORMATS)
     return list(struct.unpack(f">{len(data) // 2}H", data))
-
-
-def _big_endian(words: Sequence[int]) -> bytes:
-    return struct.pack(f">{len(words)}H", *words)
 
 
 def _text_format(tag: Tag, words: Sequence[int]) -> str:
