@@ -197,7 +197,7 @@ class Process:
         self, client_id: str, will: Will | None, session_expiry_s: int, on_connection: Callable[[bool], None] | None
     ) -> Bus:
         address = broker_address(self.settings, self.home, self.identity)
-        if self.row.lane is Lane.HOT:
+        if self.row.lane is not Lane.CONTROL:
             from bus.hot import HotBus  # a process loads the bus it uses, and no other
 
             kind: type[HotBus | ControlBus] = HotBus

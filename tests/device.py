@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -16,7 +17,9 @@ from bus.broker_config import development, device_config
 from bus.codec import decode, encode
 from bus.hot import HotBus
 from bus.mosquitto import BrokerProcess, find_broker, free_port
+from edge.config.held import HELD
 from edge.host.metric_file import forget
+from edge.processes import row
 from schemas.messages import Message
 from schemas.topics import Place, Role, Topic
 
@@ -80,9 +83,11 @@ class Device:
     def start(self, process: str) -> subprocess.Popen[bytes]:
         """Start one process of the device, its log beside the home."""
         log = (self.home.parent / f"{process.replace('@', '-')}.log").open("ab")
+        environment = os.environ | ({} if row(process.partition("@")[0]).checks else {HELD: "held"})
         child = subprocess.Popen(
-            [sys.executable, "-m", "edge.process", process, "--home", str(self.home)], cwd=ROOT, stdout=log, stderr=log
-        )
+            [sys.executable, "-m", "edge.process", process, "--home", str(self.home)], cwd=ROOT, stdout=log, stderr=log,
+            env=environment,
+        )  # fmt: skip
         log.close()
         self._processes.append(child)
         return child

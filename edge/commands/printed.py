@@ -8,6 +8,7 @@ from pathlib import Path
 from bus.broker import device_acl
 from bus.broker_config import PRODUCTION, device_config
 from edge.config.boards import Board, board_of, load_board
+from edge.config.held import HELD
 from edge.line.plan import BROKER, accounts, wanted
 from edge.processes import MONITOR, PROCESSES, ProcessRow
 from edge.settings import Engine, Monitor, load_settings
@@ -108,6 +109,8 @@ def _drop_in(row: ProcessRow, instance: str, loopback_only: bool, more: Sequence
     unit = [f"After=plantedge@{name}.service" for name in row.after]
     if priority := row.priority(instance):
         service += ["CPUSchedulingPolicy=fifo", f"CPUSchedulingPriority={priority}", "RestrictRealtime=no"]
+    if not row.checks:
+        service.append(f"Environment={HELD}=held")
     if row is MONITOR:
         service += _BOUNDED
     if loopback_only:

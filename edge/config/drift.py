@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
-
-from edge.config.section import Section
+from edge.config.section import Field, Section, model_validator
 
 
 class Drift(Section):

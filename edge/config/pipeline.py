@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, model_validator
-
 from edge.config.drift import Drift
-from edge.config.section import Milliseconds, Options, Section, Slug
+from edge.config.section import Field, Milliseconds, Options, Section, Slug, model_validator
 
 SAFETY_LANE: Final = "safety"
 INPUT: Final = "input"  # what a step takes that takes the pipeline's frame or window

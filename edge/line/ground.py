@@ -10,6 +10,7 @@ from bus.broker_ladder import find_broker
 from bus.broker_program import BrokerProgram
 from edge.config.boards import board_of
 from edge.config.files import DEVICE_FILE, OVERLAY_FILE, read_settings
+from edge.config.held import keep
 from edge.config.overlay import write_overlay
 from edge.config.tree import merged
 from edge.host.ports import PortChoice, insist
@@ -89,7 +90,7 @@ class Ground:
             say("          left out: the fleet service, whose own broker has to be a mosquitto")
             overlay.pop("uplink")
         write_overlay(self.home, overlay)
-        return replace(self, settings=read_settings(self.home), fleet=None, overlay=overlay, warning=program.warning)
+        return replace(self, settings=_kept(self.home), fleet=None, overlay=overlay, warning=program.warning)
 
 
 def lay(options: Options, work: Path, ports: PortChoice, say: Say) -> Ground:
@@ -124,7 +125,7 @@ def lay(options: Options, work: Path, ports: PortChoice, say: Say) -> Ground:
     for name, (usual, chosen) in {**(demo.moved if demo else {}), **(fleet.moved if fleet else {})}.items():
         say(f"          port {usual} is taken; {name} is on {chosen}")
     return Ground(
-        work=work, home=home, settings=read_settings(home), port=port, own_broker=own_broker, demo=demo, fleet=fleet,
+        work=work, home=home, settings=_kept(home), port=port, own_broker=own_broker, demo=demo, fleet=fleet,
         influx=influx, parts_per_s=options.parts_per_s, overlay=overlay,
     )  # fmt: skip
 
@@ -140,7 +141,7 @@ def again(ground: Ground) -> Ground:
     Raises:
         SettingsError: they can't be used; what runs goes on with the old ones.
     """
-    return replace(ground, settings=read_settings(ground.home))
+    return replace(ground, settings=_kept(ground.home))
 
 
 def _device_port(settings: Settings, own_broker: bool, ports: PortChoice) -> int:
@@ -163,6 +164,13 @@ def _monitor_port(settings: Settings, ports: PortChoice) -> int:
         return ports.choose(port)
     insist(port, f"the monitor ({DEVICE_FILE}, monitor.port)", "stop it, or write another port there")
     return port
+
+
+def _kept(home: Path) -> Settings:
+    """Read and check a device's settings, and leave them for the processes that don't."""
+    settings = read_settings(home)
+    keep(home, settings)
+    return settings
 
 
 def _examined(home: Path, say: Say) -> Settings:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bus.broker import Account
 from edge.config.boards import board_of
+from edge.config.held import HELD
 from edge.processes import PROCESSES, ProcessRow
 from edge.settings import Settings
 from edge.supervision.child import Command
@@ -47,6 +48,7 @@ def process_commands(
             Command(
                 name=row.identity(instance), argv=python("edge.process", _argument(row, instance), "--home", str(home)),
                 after=(*after, *earlier), before=before, watchdog_s=row.watchdog_s, stop_s=row.stop_s,
+                env={} if row.checks else {HELD: "held"},
                 fifo=row.priority(instance), cpus=board.cpus(row.name, instance) if board else (),
             )
         )  # fmt: skip

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from bus.broker_ladder import find_broker
 from bus.mosquitto import free_port
 from edge.config.files import DEVICE_FILE
+from edge.config.held import keep
 from edge.config.overlay import to_toml
 from edge.host.ports import insist, is_free
 from edge.inference.contract import CONTRACT_FILE, Contract, newest_version
@@ -146,7 +147,9 @@ def write_home(home: Path, given: Given, program: BrokerProgram | None = None) -
         "# Made by `python -m edge.runtime --models-dir` from the contracts of the models; made anew at each start.\n"
     )
     (home / DEVICE_FILE).write_text(first + to_toml(derived(contracts, given, broker)), encoding="utf-8")
-    return load_settings(home)
+    settings = load_settings(home)
+    keep(home, settings)
+    return settings
 
 
 async def run(given: Given, work: Path) -> None:

@@ -17,6 +17,7 @@ import msgspec
 
 from bus.broker_program import BrokerProgram
 from edge.config.files import OVERRIDES_FILE
+from edge.config.held import discard
 from edge.host.metric_file import forget
 from edge.host.ports import PortChoice
 from edge.host.race import first_of
@@ -87,6 +88,7 @@ class Run:
             if self._ground_laid:
                 lift(self.ground.home)
                 forget(self.ground.home)
+                discard(self.ground.home)
 
     async def _life(self) -> None:
         self.ground = lay(self.options, self.work, self._ports, self.view.say)
