@@ -35,6 +35,7 @@ def test_figures_are_medians_over_rounds_and_ratios_are_taken_within_a_round():
     assert rounds.ratio("b", "a", p50) == 2
 
 
+@pytest.mark.slow
 def test_contestants_take_turns_in_changing_order():
     order: list[str] = []
 
@@ -99,6 +100,7 @@ def _loop(answer: bytes, images: Path) -> Iterator[Loop]:
 
 
 @pytest.mark.parametrize("in_flight", [1, 16])
+@pytest.mark.slow
 def test_a_closed_loop_counts_each_answer_once(images: Path, in_flight: int):
     with _loop(_reply(np.array([0.25, 0.75], "<f4").tobytes()), images) as loop:
         told = loop.window(in_flight, 0.2)

@@ -84,6 +84,7 @@ def test_stop_ends_it_and_frees_its_port(device: Device) -> None:
     device.process.stop()
 
 
+@pytest.mark.slow
 async def test_what_is_retained_survives_a_killed_broker(device: Device) -> None:
     device.start()
     name = STATUS.name(PLACE, process="agent")

@@ -129,6 +129,7 @@ async def test_a_repeat_from_the_broker_changes_nothing(fleet: RunningFleet, unt
     assert fleet.service.fleet.since(cursor).full is False
 
 
+@pytest.mark.slow
 async def test_a_broker_that_is_killed_is_started_again_and_nobody_is_called_offline_for_it(
     make_fleet: MakeFleet, until: Until
 ) -> None:

@@ -74,6 +74,7 @@ def plant(tmp_path: Path) -> Iterator[Path]:
             child.terminate()
 
 
+@pytest.mark.slow
 def test_a_plant_of_ones_own_is_asked_without_a_path(plant: Path) -> None:
     state = json.loads(plantedge("sim", "state", work=plant).stdout)
     assert state["armed"] is False
@@ -206,7 +207,7 @@ def test_every_process_of_a_device_has_its_drop_in(device: Path) -> None:
     assert "CPUSchedulingPriority=40" in found["plantedge@runtime@safety.service.d/10-table.conf"]
     assert "CPUScheduling" not in found["plantedge@runtime@bulk.service.d/10-table.conf"]
     assert "WatchdogSec=2\n" in found["plantedge@connect@plant.service.d/10-table.conf"]
-    assert len(found) == len(PROCESSES)  # two lanes, and no uplink without a fleet
+    assert len(found) == len(PROCESSES) + 2  # two lanes and three cameras, and no uplink without a fleet
 
 
 def test_systemd_understands_the_units(tmp_path: Path, peer: Callable[[str], Path], device: Path) -> None:

@@ -45,6 +45,7 @@ def test_a_model_is_small_enough_for_git(name: str) -> None:
     assert (MODELS / name / "1" / "model.onnx").stat().st_size < 400_000
 
 
+@pytest.mark.slow
 def test_caps_of_unseen_batches_are_sorted_right() -> None:
     contract, session = load("cap_inspection")
     assert contract.outputs[0].labels == LABELS
@@ -87,6 +88,7 @@ def test_the_published_gear_figures_are_good_enough_to_ship() -> None:
     assert min(figures[f"{fault}_early_alarmed"] for fault in GEAR_FAULTS) >= 0.7
 
 
+@pytest.mark.slow
 def test_bottles_on_unseen_tables_are_found_where_they_stand() -> None:
     found = pytest.importorskip("edge.sim.training.found", reason="needs torch, of the train extra")
     measured = found.evaluate(load("cap_finder")[1], load("cap_inspection")[1], range(25_000_000, 25_000_020))

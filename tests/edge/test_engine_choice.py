@@ -80,6 +80,7 @@ def test_auto_is_cpu_with_the_reason_where_there_is_no_choice_of_this_machine(tm
     ]
 
 
+@pytest.mark.slow
 def test_a_probe_measures_every_engine_on_every_model_and_keeps_its_choice(tmp_path, capsys):
     (tmp_path / "device.toml").write_text(DEVICE)
     write_classifier(tmp_path / "models")

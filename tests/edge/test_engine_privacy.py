@@ -24,6 +24,7 @@ except ContractError as error:
 
 
 @pytest.mark.parametrize("engine", engine_names())
+@pytest.mark.slow
 def test_running_a_model_creates_no_device_id_and_no_store_of_events(engine: str, tmp_path: Path) -> None:
     # ONNX Runtime is silent by itself where it sees a CI machine, so the test takes those signs away.
     (tmp_path / "home").mkdir()

@@ -97,6 +97,7 @@ def test_a_closed_session_says_so(engine, tmp_path):
         session.run({"image": np.zeros((1, *SHAPE), np.uint8)})
 
 
+@pytest.mark.slow
 def test_the_memory_of_closed_models_is_given_back(engine, tmp_path):
     contract = Contract.load(write_classifier(tmp_path, shape=(224, 224, 3), deep=True))
     feed = {"image": np.zeros((4, 224, 224, 3), np.uint8)}

@@ -249,6 +249,7 @@ def freeing(kept: object) -> asyncio.Event:
     return gone
 
 
+@pytest.mark.slow
 async def test_a_runtime_that_starts_again_with_other_settings_leaves_nothing_behind(device):
     """Settings change within one interpreter, where all that lived was frozen; a runtime and its models are a cycle."""
     async with slot_line(device) as line:

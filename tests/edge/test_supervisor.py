@@ -138,6 +138,7 @@ async def test_a_killed_child_is_started_again_and_ready(supervisor: Supervisor)
 
 
 @pytest.mark.parametrize("ignores", [False, True], ids=["aborts", "ignores SIGABRT"])
+@pytest.mark.slow
 async def test_a_hung_child_is_killed_and_started_again(supervisor: Supervisor, tmp_path: Path, ignores: bool) -> None:
     flag = tmp_path / "hung once"
     deaf = "signal.signal(signal.SIGABRT, signal.SIG_IGN); " if ignores else ""
@@ -151,6 +152,7 @@ while True: say('WATCHDOG=1'); time.sleep(0.05)"""
     assert not await supervisor.until(lambda: supervisor.children["c"].restarts > 1, 0.5)
 
 
+@pytest.mark.slow
 async def test_a_stopped_child_counts_as_hung(supervisor: Supervisor) -> None:
     supervisor.apply([Command(name="c", argv=program(STEADY), watchdog_s=0.3)])
     assert await supervisor.until(supervisor.ready, 5)

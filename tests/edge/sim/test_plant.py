@@ -118,6 +118,7 @@ def test_control_refuses_what_it_does_not_know_and_says_what_it_knows(tmp_path: 
         control.read_state(path)
 
 
+@pytest.mark.slow
 def test_the_tray_camera_shows_the_table_whose_truth_the_plant_knows(tmp_path: Path) -> None:
     with running(tmp_path, "--seed", "7", "--defect-rate", "0.5") as (ports, path):
         with socket.create_connection(("127.0.0.1", ports["camera_port"]), timeout=10) as link:
@@ -129,6 +130,7 @@ def test_the_tray_camera_shows_the_table_whose_truth_the_plant_knows(tmp_path: P
     assert state["tray_good"] is trays.tray(int(str(state["glances"]))).good
 
 
+@pytest.mark.slow
 def test_the_gearbox_turns_with_the_line_and_wears_when_told(tmp_path: Path) -> None:
     with running(tmp_path) as (ports, path), socket.create_connection(("127.0.0.1", ports["camera_port"]), 10) as link:
         receive = receiver(link, "gear")

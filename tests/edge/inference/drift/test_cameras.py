@@ -55,6 +55,7 @@ def shifted(name, severity):
     return PICTURE_SHIFTS[name](camera(), severity, np.random.default_rng(2))
 
 
+@pytest.mark.slow
 def test_a_clean_week_raises_nothing():
     watched, rng = watch(), np.random.default_rng(3)
     for _ in range(7 * 86_400 // 100):  # a part a second

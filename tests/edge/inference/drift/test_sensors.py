@@ -48,6 +48,7 @@ def after(inputs):
     return watched
 
 
+@pytest.mark.slow
 def test_a_clean_shift_of_eight_hours_raises_nothing():
     watched = after(hours(6, 8))
     assert watched.steps == []
