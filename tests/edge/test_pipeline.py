@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.config.pipeline import DecisionRule, FrameInput, WindowInput
+from edge.config.pipeline import Pipeline as PipelineSettings
 from edge.engines import load_engine
 from edge.inference.loaded import load_model
 from edge.inference.pipeline import Pipeline
 from edge.inference.queue import QUEUE_BATCHES
-from edge.config.pipeline import DecisionRule, FrameInput, WindowInput
-from edge.config.pipeline import Pipeline as PipelineSettings
 from schemas.errors import ContractError
 from schemas.messages import Frame, Outcome, Proof, Quality, Reading, Sample, Verdict
 from tests.edge.small_models import LENGTH, SHAPE, TAGS, write_anomaly, write_classifier
