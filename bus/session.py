@@ -19,7 +19,7 @@ from bus.link import Backoff, Link
 from bus.outbox import Outbox, Outgoing
 from bus.packets import reason, topic_bytes
 from bus.replies import Replies
-from bus.routes import Head, Routes, overlap
+from bus.routes import Head, Route, Routes, overlap
 from schemas.errors import BusDisconnected, BusRefused, RequestTimeout
 
 log = logging.getLogger(__name__)
@@ -171,16 +171,27 @@ class Session(Bus):
         """Subscribe, also to what is added meanwhile; `connected` only after that."""
         done: set[tuple[str, int]] = set()
         while todo := [r for r in self.routes.filters() if (r.topic_filter, r.qos) not in done]:
-            async with asyncio.timeout(self.connect_timeout_s):
-                answers = await asyncio.gather(
-                    *(link.subscribe(r.topic_filter, r.qos, r.identifier) for r in todo), return_exceptions=True
-                )
+            answers = await asyncio.gather(*(self._ask(link, r) for r in todo), return_exceptions=True)
             for answer in answers:
                 if isinstance(answer, BusRefused):
                     log.warning("%s: %s", self.client_id, answer)
                 elif isinstance(answer, BaseException):
                     raise answer
             done |= {(r.topic_filter, r.qos) for r in todo}
+
+    async def _ask(self, link: Link, route: Route) -> None:
+        """Subscribe. A broker that does not answer in time may answer pings for ever: the connection is given up.
+
+        Raises:
+            BusRefused, BusDisconnected: see `Link`.
+        """
+        try:
+            async with asyncio.timeout(self.connect_timeout_s):
+                await link.subscribe(route.topic_filter, route.qos, route.identifier)
+        except (TimeoutError, BusDisconnected) as error:
+            if not link.closed.done():
+                link.closed.set_result(f"no answer to a subscription within {self.connect_timeout_s:g} s")
+            raise BusDisconnected(f"subscription {route.topic_filter}: {link.closed.result()}") from error
 
     def _gone(self) -> None:
         was, self._link = self._link, None
@@ -324,7 +335,7 @@ class Session(Bus):
         self._release_held()
         if link := self._link:
             try:
-                await link.subscribe(topic_filter, route.qos, route.identifier)
+                await self._ask(link, route)
             except BusRefused:
                 self.routes.remove(route)
                 raise

@@ -493,6 +493,22 @@ async def test_a_dead_peer_is_noticed_by_keepalive(bus: MakeBus, relay: Relay) -
 
 
 @pytest.mark.slow
+async def test_a_broker_that_forgets_a_subscription_is_asked_again(bus: MakeBus, relay: Relay) -> None:
+    # amqtt 0.12.1 loses a connection that is made while another one subscribes, and answers its pings all the same.
+    inbox = Inbox()
+    async with bus("both", port=relay.port, keepalive_s=60, connect_timeout_s=1.0) as both:
+        relay.freeze()
+        sent = len(relay.from_client)
+        asking = asyncio.create_task(both.subscribe("t/forgotten", 1, inbox))
+        await eventually(lambda: len(relay.from_client) > sent, "SUBSCRIBE")
+        relay.thaw()
+        await asking
+        await eventually(lambda: both.stats.connects > 1 and both.connected, "a new connection")
+        await both.deliver("t/forgotten", b"here")
+        assert (await inbox.take()).payload == b"here"
+
+
+@pytest.mark.slow
 async def test_an_idle_connection_stays(bus: MakeBus) -> None:
     async with bus("both", keepalive_s=1) as both:
         await asyncio.sleep(2.5)
