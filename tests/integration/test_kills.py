@@ -10,6 +10,7 @@ import urllib.parse
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ LEASE_S = 0.5  # outputs.cap_inspection.lease_ms of the demo
 WATCHDOG_S = 0.5  # of the simulated PLC
 RECOVERY_S = 5.0
 SLACK_S = 0.5  # of a busy machine
+STALL_S = 0.4  # the plant, which nobody kills, is asked every 0.03 s
+TRIES = 3  # of a kill during which the machine stood still
 WINDOW_S = 3.2  # line_anomaly needs so many readings before its first result
 UPSTREAM = "upstream_bytes_today"
 OPCUA_PATH = f"demo/line1/edge1/Pipelines/{PIPELINE}/ResultId"
@@ -75,10 +78,15 @@ class Watch:
         """Seconds from `since` to the first sample after it for which something holds."""
         return next((one.at - since for one in self.samples if one.at > since and holds(one.plc)), None)
 
+    def stalled_s(self, since: float) -> float:
+        """The longest that the plant gave no answer: the machine stood still, by work that is not the line's."""
+        times = [since, *(one.at for one in self.samples if one.at > since), time.monotonic()]
+        return max(later - earlier for earlier, later in pairwise(times))
+
 
 @dataclass(frozen=True)
 class Kill:
-    """What was seen of one kill. Times are seconds after it; None: it did not happen."""
+    """What was seen of one kill. Times are seconds after it; None: it did not happen. `again`: it does not count."""
 
     process: str
     active_s: float
@@ -90,6 +98,8 @@ class Kill:
     failsafe: int
     from_ns: int
     to_ns: int
+    stalled_s: float
+    again: bool = False
     reason: str = ""
 
     @property
@@ -120,7 +130,15 @@ class Bench:
         }
         return after.get(name, lambda _: True)
 
-    async def kill(self, name: str) -> Kill:
+    async def kill(self, name: str) -> list[Kill]:
+        """Kill one process; once more, at most twice, where the machine stood still meanwhile."""
+        kills = [await self._kill(name)]
+        while kills[-1].stalled_s > STALL_S and len(kills) < TRIES:
+            kills[-1] = replace(kills[-1], again=True)
+            kills.append(await self._kill(name))
+        return kills
+
+    async def _kill(self, name: str) -> Kill:
         """Kill one process and measure until it says `active` and its data flows."""
         await self.calm()
         pid = await until(lambda: self._pid(name), f"process id of {name}", 5)
@@ -203,6 +221,7 @@ class Bench:
             rearmed_s=None if rearmed is None or disarmed_s is None else rounded(rearmed + disarmed_s),
             undecided=now["undecided"] - before["undecided"], failsafe=now["failsafe"] - before["failsafe"],
             from_ns=time.time_ns() - int((time.monotonic() - at) * 1e9), to_ns=time.time_ns(),
+            stalled_s=round(watch.stalled_s(at), 2),
         )  # fmt: skip
 
 
@@ -232,13 +251,14 @@ async def test_each_process_is_killed_once_and_is_back_within_five_seconds(tmp_p
     kills = [replace(kill, reason=reason_of(kill, stored_failsafes(line.home))) for kill in kills]
     tell_kills(kills, line, observer, plant)
     for kill in kills:
-        hold_failsafe(kill)
+        if not kill.again:
+            hold_failsafe(kill)
     assert any(kill.disarmed_s for kill in kills if kill.process == "broker"), "away for longer than the lease"
     assert any(kill.watchdog_s for kill in kills if kill.process == "connect-plant"), (
         "away for longer than the watchdog"
     )
-    hold_ledgers(line, observer, plant)
-    late = [kill for kill in kills if kill.recovered_s > RECOVERY_S]
+    hold_ledgers(line, observer, plant, Counter(kill.process for kill in kills))
+    late = [kill for kill in kills if kill.recovered_s > RECOVERY_S and not kill.again]
     assert late == [], f"not back within {RECOVERY_S:g} s"
 
 
@@ -249,7 +269,7 @@ async def kill_all(line: RunningLine, observer: Observer, folder: Path) -> list[
         sampling = tasks.create_task(watch.run())
         await until(lambda: watch.samples, "the plant", 10)
         bench = Bench(line, observer, watch, folder)
-        kills = [await bench.kill(name) for name in ORDER]
+        kills = [kill for name in ORDER for kill in await bench.kill(name)]
         sampling.cancel()
     return kills
 
@@ -307,7 +327,7 @@ def hold_failsafe(kill: Kill) -> None:
         assert (kill.disarmed_s, kill.watchdog_s) == (None, None), f"it does not disturb the line: {kill}"
 
 
-def hold_ledgers(line: RunningLine, observer: Observer, plant: dict[str, Any]) -> None:
+def hold_ledgers(line: RunningLine, observer: Observer, plant: dict[str, Any], killed: Counter[str]) -> None:
     """Nothing is counted twice, nothing that was told is missing from the store, each part has one fate."""
     results, outputs = stored(line.home, "result"), stored(line.home, "output")
     assert repeated([one.result_id for one in results]) == []
@@ -315,7 +335,7 @@ def hold_ledgers(line: RunningLine, observer: Observer, plant: dict[str, Any]) -
     for one in [*kept(results), *kept(outputs)]:
         assert one.holes == 0, f"what was told is not in the historian: {one}"
     starts = Counter(one.pipeline for one in kept(results))
-    assert starts == {PIPELINE: 2, BULK: 2}, "each runtime was started twice"
+    assert starts == {PIPELINE: 1 + killed["runtime-safety"], BULK: 1 + killed["runtime-bulk"]}, "one start each"
     assert plant["parts"] == sum(plant[name] for name in FATES)
     in_time = len(observer.of(PIPELINE, Outcome.RESULT))
     assert in_time <= plant["parts"]
