@@ -21,8 +21,8 @@ from edge.config.fulfilled import Fulfilled
 from edge.config.overrides import SECTIONS, ConfigRefused, ConfigStore, Values
 from edge.config.tree import merged
 from edge.host.race import first_of
-from edge.inference.desired_models import DesiredModels
-from edge.inference.slot_store import MODELS
+from edge.models.desired_models import DesiredModels
+from edge.models.slot_store import MODELS
 from edge.process import Process
 from edge.processes import PROCESSES
 from schemas.errors import PlantEdgeError

@@ -15,7 +15,7 @@ from asyncua.server.server import Server
 from bus import Delivery
 from edge.flow import Flow
 from edge.host import metric_names as names
-from edge.inference.slot_states import worst
+from edge.models.slot_states import worst
 from edge.opcua_server.security import SecuredServer, Users, secure
 from edge.opcua_server.space import NAMESPACE, Space
 from edge.plc.tags import source_tags

@@ -23,19 +23,19 @@ from bus.typed import Reader
 from edge.config.pipeline import FrameInput, WindowInput
 from edge.inference.drift.keeper import Keeper
 from edge.inference.drift.requests import RelearnRequests
-from edge.inference.engine_choice import machine as this_machine
 from edge.inference.insights import WINDOW_S
 from edge.inference.lane import Lane
-from edge.inference.slots import Slots
 from edge.inference.station import Station
+from edge.models.engine_choice import machine as this_machine
+from edge.models.slots import Slots
 from schemas.messages import Frame, Message, Reading, State
 from schemas.topics import FRAME, READING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge.inference.loaded import LoadedModel
     from edge.inference.pipeline import Pipeline
+    from edge.models.loaded import LoadedModel
     from edge.process import Process
 
 M = TypeVar("M", bound=Message)

@@ -16,7 +16,7 @@ NODE_MODULES = PEERS / "node" / "node_modules"
 # Programs that `./run` unpacked, and those that Debian keeps off a user's PATH, are found last.
 PROGRAMS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", str(PEERS / "bin")])
 
-# As edge/inference/ort_session.py does, for tests that load ONNX Runtime by themselves: it would report to its maker.
+# As edge/models/ort_session.py does, for tests that load ONNX Runtime by themselves: it would report to its maker.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 # pytest's timeout bounds a test; a deadline per example would measure what else the machine does.

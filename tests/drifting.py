@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from edge.config.drift import Drift
 from edge.engines import Session, load_engine
-from edge.inference.contract import Contract
 from edge.inference.drift.baselines import Baselines
 from edge.inference.drift.inputs import InputGatherer, InputWindow
 from edge.inference.drift.predictions import BINS, PredictionGatherer, PredictionWindow
 from edge.inference.drift.subject import Subject, watched_input
 from edge.inference.drift.track import Track
+from edge.models.contract import Contract
 from edge.sim.parts import LABELS, PartStream
 
 MODELS = Path(__file__).parent.parent / "edge" / "sim" / "demo" / "models"

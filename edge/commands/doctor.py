@@ -20,7 +20,7 @@ from edge.config.contents import missing_models
 from edge.config.files import read_settings
 from edge.host.clock import clock_state
 from edge.host.ports import holder, is_free
-from edge.inference.contract import Contract
+from edge.models.contract import Contract
 from edge.security.identity import IdentityError, read_identity
 from edge.settings import Settings
 from edge.supervision.run_state import Phase, RunState, command_name, read_state, work_folder

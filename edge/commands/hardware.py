@@ -11,7 +11,7 @@ from edge.commands.verdict import Level, Verdict
 from edge.config.boards import Board, board_names, board_of
 from edge.config.problems import nearest
 from edge.engines import engine_file
-from edge.inference.engine_choice import AUTO, choose_engine
+from edge.models.engine_choice import AUTO, choose_engine
 from edge.settings import Settings
 from schemas.errors import ContractError
 

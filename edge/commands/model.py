@@ -13,9 +13,9 @@ from bus.typed import Reader
 from edge.commands.bus import ask, on_bus
 from edge.commands.device import device_home
 from edge.config.problems import nearest
-from edge.inference.slot_store import MODELS
 from edge.line.plan import CLI
 from edge.line.tally import open_bus
+from edge.models.slot_store import MODELS
 from edge.settings import Settings, load_settings
 from schemas.errors import StartError
 from schemas.messages import ConfigSet, ConfigState, Slot

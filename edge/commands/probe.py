@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from edge.commands.ownership import give_to_owner_of
 from edge.engines import engine_names
-from edge.inference.contract import CONTRACT_FILE, newest_version
-from edge.inference.engine_choice import AUTO, CACHE_FOLDER, CHOICE_FILE, Choice, Measurement, machine, write_choice
-from edge.inference.probing import available, best, measure
+from edge.models.contract import CONTRACT_FILE, newest_version
+from edge.models.engine_choice import AUTO, CACHE_FOLDER, CHOICE_FILE, Choice, Measurement, machine, write_choice
+from edge.models.probing import available, best, measure
 from edge.settings import Engine, load_settings
 from schemas.errors import ContractError
 

@@ -19,9 +19,9 @@ from edge.config.toml_lines import KeyPath
 from edge.config.tree import Tree, is_list, is_tree, subtree, tables
 from edge.connectors import Driver, driver_names, load_driver
 from edge.engines import Setup, engine_file, engine_names
-from edge.inference.contract import CONTRACT_FILE, newest_version
-from edge.inference.slot_store import PINNED_FILE
 from edge.inference.steps import op_names, read_options
+from edge.models.contract import CONTRACT_FILE, newest_version
+from edge.models.slot_store import PINNED_FILE
 from edge.plc.outputs import output_problems
 from edge.plc.tag_rows import read_rows
 from edge.plc.tags import KEYS, Tag, load_tags

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.inference.contract import Contract
+    from edge.models.contract import Contract
 
 
 @dataclass(frozen=True, slots=True)

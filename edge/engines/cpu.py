@@ -16,10 +16,10 @@ from pydantic import Field
 
 from edge.config.section import Section
 from edge.engines import PLAIN, Session, Setup, tensors_in, verified_model
-from edge.inference.ort_session import CPU, ORT_VERSION, open_session
+from edge.models.ort_session import CPU, ORT_VERSION, open_session
 
 if TYPE_CHECKING:
-    from edge.inference.contract import Contract
+    from edge.models.contract import Contract
 
 
 class Options(Section):

@@ -19,11 +19,11 @@ from pydantic import Field
 from edge.config.section import Section
 from edge.engines import PLAIN, Session, Setup, tensors_in, verified_model
 from edge.host.nvidia import NO_GPU, gpu_name
-from edge.inference.ort_session import ORT_VERSION, Provider, load_cuda_libraries, missing_provider, open_session
+from edge.models.ort_session import ORT_VERSION, Provider, load_cuda_libraries, missing_provider, open_session
 from schemas.errors import ContractError
 
 if TYPE_CHECKING:
-    from edge.inference.contract import Contract
+    from edge.models.contract import Contract
 
 PROVIDER: Final = "CUDAExecutionProvider"
 

@@ -21,8 +21,8 @@ from pydantic import Field
 
 from edge.config.section import Section
 from edge.engines import PLAIN, Session, Setup, Tensor, tensors_in, verified_model
-from edge.inference.agreement import Node, graph_problems
-from edge.inference.compiled import place_for
+from edge.models.agreement import Node, graph_problems
+from edge.models.compiled import place_for
 from schemas.errors import ContractError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.inference.contract import Contract
+    from edge.models.contract import Contract
 
 # Its package of telemetry writes a client id into the home folder as soon as it is imported, and reports over HTTPS.
 # Where that package is absent, OpenVINO goes without; only the uplink speaks to the outside.

@@ -23,14 +23,14 @@ from pydantic import Field
 from edge.config.section import Section
 from edge.engines import PLAIN, Session, Setup, Tensor, tensors_in, verified_model
 from edge.host.nvidia import NO_GPU, NO_TENSORRT, gpu_name, tensorrt_version
-from edge.inference.compiled import place_for
-from edge.inference.ort_session import ORT_VERSION, Provider, load_cuda_libraries, missing_provider, open_session
+from edge.models.compiled import place_for
+from edge.models.ort_session import ORT_VERSION, Provider, load_cuda_libraries, missing_provider, open_session
 from schemas.errors import ContractError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edge.inference.contract import Contract
+    from edge.models.contract import Contract
 
 log = logging.getLogger(__name__)
 PROVIDER: Final = "TensorrtExecutionProvider"

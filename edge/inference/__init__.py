@@ -1,1 +1,1 @@
-"""From an input to a decision: contracts, slots, windows, pipelines, verdicts. Pure but for the engine."""
+"""From an input to a decision: intake, graphs, verdicts, lanes, insights. Pure but for the engine and the bus."""

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge.config.pipeline import Pipeline, Step
-    from edge.inference.contract import Input
-    from edge.inference.loaded import LoadedModel
+    from edge.models.contract import Input
+    from edge.models.loaded import LoadedModel
 
 _WINDOW_DTYPE = "float64"  # of a window that no model takes as it is
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from edge.config.pipeline import Choice
     from edge.config.pipeline import Pipeline as PipelineSettings
-    from edge.inference.loaded import LoadedModel
+    from edge.models.loaded import LoadedModel
 
 DEFAULT = ""  # the variant that is no recipe
 Admit = Callable[[Mapping[int, float]], int]

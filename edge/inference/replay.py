@@ -11,11 +11,11 @@ from pydantic import ValidationError
 
 from edge.config.pipeline import Pipeline as PipelineSettings
 from edge.engines import Engine, load_engine
-from edge.inference.contract import CONTRACT_FILE, Contract
-from edge.inference.engine_choice import CACHE_FOLDER, machine
-from edge.inference.loaded import LoadedModel, load_model
 from edge.inference.pipeline import Pipeline
 from edge.inference.verdicts import AnomalyRule, Judgement, rule_for, worst_of
+from edge.models.contract import CONTRACT_FILE, Contract
+from edge.models.engine_choice import CACHE_FOLDER, machine
+from edge.models.loaded import LoadedModel, load_model
 from schemas.errors import ContractError, PlantEdgeError
 from schemas.messages import Verdict
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge.config.pipeline import TagInput
-    from edge.inference.contract import Input
+    from edge.models.contract import Input
 
 _KEPT: Final = 64  # scans of each tag; at 20 ms a bit over a second
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge.config.pipeline import DecisionRule
-    from edge.inference.contract import Contract
+    from edge.models.contract import Contract
 
 MAX_SCORES: Final = 16  # of a result; a classifier of more labels reports its likeliest
 

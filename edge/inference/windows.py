@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge.config.pipeline import WindowInput
-    from edge.inference.contract import Input
+    from edge.models.contract import Input
 
 _SPAN_TOLERANCE: Final = 0.25  # of the time that a window should span; a scan or two may be missing
 _MISSING: Final = Sample(quality=Quality.BAD, reason="not in the reading")

@@ -24,9 +24,9 @@ from edge.config.files import DEVICE_FILE
 from edge.config.held import keep
 from edge.config.overlay import to_toml
 from edge.host.ports import insist, is_free
-from edge.inference.contract import CONTRACT_FILE, Contract, newest_version
 from edge.line.device_broker import CREDENTIALS, broker_command, broker_settings, write_accounts
 from edge.line.plan import BROKER, accounts, process_commands
+from edge.models.contract import CONTRACT_FILE, Contract, newest_version
 from edge.process import serve
 from edge.processes import OPCUA, RUNTIME
 from edge.settings import load_settings

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-from edge.inference.slot_states import worst
+from edge.models.slot_states import worst
 from edge.settings import Settings
 from schemas.fleet import Alert, Health, ModelHealth, Models, PipelineHealth, ProcessHealth
 from schemas.messages import ConfigState, Event, Insight, Phase, Severity, Slot, State, Status

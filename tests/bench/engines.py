@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from edge.engines import engine_names, load_engine
-from edge.inference.contract import Contract
-from edge.inference.probing import available
+from edge.models.contract import Contract
+from edge.models.probing import available
 from schemas.errors import ContractError
 from tests.bench.machine import described
 from tests.bench.shown import arguments, finish

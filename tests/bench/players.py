@@ -16,7 +16,7 @@ from bus import Address
 from bus.codec import decode, encode
 from edge.engines import load_engine
 from edge.host.clock import boot_id
-from edge.inference.contract import Contract
+from edge.models.contract import Contract
 from schemas.messages import Frame, Quality
 from schemas.topics import DECISION, FRAME, RESULT, Place
 from tests.bench.machine import real_time

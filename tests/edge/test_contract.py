@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.inference.contract import Contract
+from edge.models.contract import Contract
 from schemas.errors import ContractError
 
 MODEL = b"not read by the contract, only hashed"

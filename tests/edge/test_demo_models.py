@@ -8,7 +8,7 @@ import pytest
 
 import edge.sim
 from edge.engines import Session, cpu
-from edge.inference.contract import Contract
+from edge.models.contract import Contract
 from edge.sim.parts import LABELS, PartStream
 from edge.sim.signals import FAULTS, Fault, FaultKind, line_signals
 from edge.sim.vibration import CONDITIONS, GEAR_FAULTS, vibration

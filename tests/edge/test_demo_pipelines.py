@@ -8,10 +8,10 @@ import pytest
 
 import edge.sim
 from edge.engines import load_engine
-from edge.inference.contract import newest_version
-from edge.inference.loaded import LoadedModel, load_model
 from edge.inference.pipeline import Pipeline
 from edge.inference.work import Answer
+from edge.models.contract import newest_version
+from edge.models.loaded import LoadedModel, load_model
 from edge.settings import Settings, load_settings
 from edge.sim.tray import TrayStream
 from edge.sim.vibration import GEAR_FAULTS, GearFault, vibration

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge.commands.model import list_models, rollback, use_model
-from edge.inference.folder_watch import PATIENCE_S, FolderWatch
+from edge.models.folder_watch import PATIENCE_S, FolderWatch
 from schemas.errors import StartError
 from schemas.messages import Phase
 from tests.device import Device

@@ -8,7 +8,7 @@ from edge.cli import make_parser
 from edge.commands.hardware import hardware_verdicts
 from edge.commands.probe import probe
 from edge.engines import engine_names
-from edge.inference.engine_choice import (
+from edge.models.engine_choice import (
     CHOICE_FILE,
     Choice,
     Measurement,
@@ -19,7 +19,7 @@ from edge.inference.engine_choice import (
     read_choice,
     write_choice,
 )
-from edge.inference.probing import available, best
+from edge.models.probing import available, best
 from edge.settings import Device, Engine, Settings
 from schemas.errors import SettingsError
 from tests.edge.small_models import write_classifier, write_fused

@@ -7,9 +7,9 @@ import onnxruntime
 import pytest
 
 from edge.engines import Tensor, cuda, engine_file, load_engine, tensorrt, verified_model
-from edge.inference import compiled
-from edge.inference.contract import Contract
-from edge.inference.ort_session import open_session
+from edge.models import compiled
+from edge.models.contract import Contract
+from edge.models.ort_session import open_session
 from schemas.errors import ContractError
 from tests.edge.small_models import write_classifier
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LOAD = """
 import sys; from pathlib import Path
 from edge.engines import load_engine
-from edge.inference.contract import Contract
+from edge.models.contract import Contract
 from schemas.errors import ContractError
 try:
     load_engine(sys.argv[1]).load(Contract.load(Path(sys.argv[2]))).close()

@@ -10,8 +10,8 @@ import pytest
 
 from edge.engines import engine_file, engine_names, load_engine
 from edge.host.memory import give_back
-from edge.inference.contract import Contract
-from edge.inference.loaded import load_model
+from edge.models.contract import Contract
+from edge.models.loaded import load_model
 from schemas.errors import ContractError
 from tests.edge.small_models import SHAPE, TAGS, anomaly, seal, write_anomaly, write_classifier, write_fused
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from edge.config.pipeline import DecisionRule, FrameInput, WindowInput
 from edge.config.pipeline import Pipeline as PipelineSettings
 from edge.engines import load_engine
-from edge.inference.loaded import load_model
 from edge.inference.pipeline import Pipeline
 from edge.inference.queue import QUEUE_BATCHES
+from edge.models.loaded import load_model
 from schemas.errors import ContractError
 from schemas.messages import Frame, Outcome, Proof, Quality, Reading, Sample, Verdict
 from tests.edge.small_models import LENGTH, SHAPE, TAGS, write_anomaly, write_classifier

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.inference.loaded import LoadedModel
-from edge.inference.slot_states import StateVoice, worst
+from edge.models.loaded import LoadedModel
+from edge.models.slot_states import StateVoice, worst
 from edge.process import Process
 from edge.processes import RUNTIME
 from edge.settings import load_settings

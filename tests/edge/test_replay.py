@@ -20,11 +20,11 @@ from edge.engines import load_engine
 from edge.history.evidence import EvidenceError, EvidenceReader, open_writer, to_item
 from edge.history.keeper import EvidenceKeeper
 from edge.host.machine import fingerprint
-from edge.inference.engine_choice import machine
-from edge.inference.loaded import load_model
 from edge.inference.pipeline import Pipeline
 from edge.inference.replay import ReplayError, replay
 from edge.inference.witness import Computer, Witness
+from edge.models.engine_choice import machine
+from edge.models.loaded import load_model
 from edge.settings import Engine as EngineSettings
 from edge.settings import Historian
 from schemas.evidence import Evidence

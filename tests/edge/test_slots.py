@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from edge.engines import load_engine
-from edge.inference.contract import newest_version
-from edge.inference.loaded import load_model
+from edge.models.contract import newest_version
+from edge.models.loaded import load_model
 from schemas.errors import ContractError
 from tests.edge.small_models import write_classifier
 

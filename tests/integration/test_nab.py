@@ -18,7 +18,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edge.connectors import load_driver
-from edge.inference.contract import Contract
+from edge.models.contract import Contract
 from edge.plc.tags import Tag
 from edge.settings import Source
 from schemas.messages import Phase, Quality, Sample

@@ -11,11 +11,11 @@ import pytest
 from bus.codec import decode, encode
 from edge.host.clock import boot_id
 from edge.host.durable import write_durably
-from edge.inference.contract import Contract
 from edge.inference.drift.baselines import Baselines
 from edge.inference.drift.inputs import InputGatherer
 from edge.inference.drift.predictions import PredictionGatherer
 from edge.inference.drift.subject import Subject, WatchedInput
+from edge.models.contract import Contract
 from schemas.messages import Frame, Phase, Proof, Quality, Reading, Relearn, Reply, Sample, Slot, State, Verdict
 from schemas.topics import (
     DECISION,

@@ -13,8 +13,8 @@ from edge.config.pipeline import INPUT, TAGS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge.inference.contract import Input
     from edge.inference.graph import Graph
+    from edge.models.contract import Input
 
 MAX_CHANNELS: Final = 16  # of one input that are watched; a wider one is watched by its first
 SMALLEST_PX: Final = 4  # a smaller picture has no sharpness

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from edge.engines import cpu
-from edge.inference.contract import MODEL_FILE, Channel, Contract, Input, Measured, Output
+from edge.models.contract import MODEL_FILE, Channel, Contract, Input, Measured, Output
 from edge.sim.optics import SIZE
 from edge.sim.parts import LABELS
 from edge.sim.training import dataset, line, reference, snapshots, temperature

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 
 from edge.engines import cpu
-from edge.inference.contract import (
+from edge.models.contract import (
     CONTRACT_FILE,
     GOLDEN_FILE,
     MODEL_FILE,

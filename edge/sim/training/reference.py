@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from edge.inference.contract import Contract
+from edge.models.contract import Contract
 from edge.sim.training.package import COMMAND
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from edge.inference.contract import Input, Output
+    from edge.models.contract import Input, Output
 
 _INTRODUCTION: Final = f"""\
 <!-- Generated, do not edit: {COMMAND} reference -->

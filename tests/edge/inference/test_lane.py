@@ -11,8 +11,8 @@ from edge.engines import load_engine
 from edge.inference.admission import ACTUATE_MS, TRANSPORT_MS, Load, largest_batch
 from edge.inference.cpu_cap import SHARE, WINDOW_NS, CpuCap
 from edge.inference.lane import Lane, choose
-from edge.inference.loaded import load_model
 from edge.inference.pipeline import Pipeline
+from edge.models.loaded import load_model
 from schemas.errors import ContractError
 from schemas.messages import Frame
 from tests.edge.small_models import SHAPE, write_classifier

@@ -7,12 +7,12 @@ import pytest
 import edge.sim
 from edge.config.drift import Drift
 from edge.engines import load_engine
-from edge.inference.contract import newest_version
 from edge.inference.drift.baselines import Baselines
 from edge.inference.drift.subject import subject_of
 from edge.inference.drift.watch import DriftWatch
-from edge.inference.loaded import load_model
 from edge.inference.pipeline import Pipeline
+from edge.models.contract import newest_version
+from edge.models.loaded import load_model
 from edge.settings import load_settings
 from edge.sim.parts import PartStream
 from edge.sim.tray import TrayStream

@@ -17,8 +17,8 @@ from edge.inference.drift.levels import Alarm, Level
 from edge.inference.drift.limits import Chance, Signal, psi
 from edge.inference.drift.subject import subject_of
 from edge.inference.drift.watch import DriftWatch
-from edge.inference.loaded import load_model
 from edge.inference.pipeline import Pipeline as Inference
+from edge.models.loaded import load_model
 from schemas.messages import Frame, Phase, Quality, Reading, Sample
 from tests.edge.small_models import LENGTH, SHAPE, TAGS, write_anomaly, write_classifier
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from edge.engines import Engine, Session, Tensor, tensors_in
-from edge.inference.contract import Contract, Golden
+from edge.models.contract import Contract, Golden
 from schemas.errors import ContractError
 
 if TYPE_CHECKING:

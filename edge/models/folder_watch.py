@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from edge.inference.contract import Contract, newest_version
+from edge.models.contract import Contract, newest_version
 from schemas.errors import ContractError
 
 LOOK_S: Final = 1.0

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from bus import Delivery
 from edge.host.memory import give_back
 from edge.host.priority import step_back
-from edge.inference.contract import Contract, newest_version
-from edge.inference.engine_choice import device_engine
-from edge.inference.folder_watch import LOOK_S, FolderWatch
-from edge.inference.loaded import LoadedModel, load_model
-from edge.inference.slot_states import StateVoice
+from edge.models.contract import Contract, newest_version
+from edge.models.engine_choice import device_engine
+from edge.models.folder_watch import LOOK_S, FolderWatch
+from edge.models.loaded import LoadedModel, load_model
+from edge.models.slot_states import StateVoice
 from schemas.errors import ContractError
 from schemas.messages import Slot
 from schemas.topics import SLOT_DESIRED

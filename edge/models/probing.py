@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from edge.engines import engine_file, load_engine
-from edge.inference.contract import Contract
-from edge.inference.engine_choice import CACHE_FOLDER, FALLBACK, Measurement
-from edge.inference.loaded import LoadedModel, load_model
+from edge.models.contract import Contract
+from edge.models.engine_choice import CACHE_FOLDER, FALLBACK, Measurement
+from edge.models.loaded import LoadedModel, load_model
 from schemas.errors import ContractError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from edge.inference.agreement import Node, graph_problems
+from edge.models.agreement import Node, graph_problems
 from schemas.errors import ContractError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.inference.contract import Contract
+    from edge.models.contract import Contract
 
 log = logging.getLogger(__name__)
 Provider = tuple[str, dict[str, str]]

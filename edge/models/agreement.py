@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from edge.inference.contract import Contract, Input, Output
+    from edge.models.contract import Contract, Input, Output
 
 
 class Node(NamedTuple):

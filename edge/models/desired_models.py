@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from edge.config.overrides import Held
-from edge.inference.contract import Contract, newest_version
-from edge.inference.folder_watch import LOOK_S, Change, FolderWatch, models_in
-from edge.inference.slot_store import MODELS, SlotStore
+from edge.models.contract import Contract, newest_version
+from edge.models.folder_watch import LOOK_S, Change, FolderWatch, models_in
+from edge.models.slot_store import MODELS, SlotStore
 from edge.processes import RUNTIME
 from schemas.errors import ContractError
 from schemas.messages import Phase, Severity, Slot, State
