@@ -3,7 +3,7 @@
 The kernel stops every SCHED_FIFO task of a core that has been busy for 950 of 1,000 ms (sched_rt_runtime_us), for the
 50 ms that remain: at saturation that was a stall of 50 ms in each second. A lane that leaves a little of each window
 itself never meets that limit, and whoever must stop a lane that runs wild finds time to do it. The window is short
-because its rest is a stall, too: at saturation (16 in flight, 4 a batch) p99 was 10.8 ms with one of 100 ms, 5.1 ms
+because its rest is a stall, too: at saturation (16 in flight, 4 a batch) p99 was 10.8 ms with one of 100 ms, 5.7 ms
 with one of 20, 4.4 ms without any.
 """
 
