@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import socket
-from pathlib import Path
-from typing import IO
 
 import psutil
 
 from bus.mosquitto import free_port
-from edge.host.socket_path import private_folder
 from schemas.errors import StartError
 
 
@@ -27,15 +23,16 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 class PortChoice:
-    """Chooses ports that are free and that no other `plantedge up` of this user has chosen.
+    """Chooses ports that are free and that no other `plantedge up` of this machine has chosen.
 
-    A program binds its port seconds after it was chosen; a lock per port keeps two starts apart for that long.
+    A program binds its port seconds after it was chosen; a name per port keeps two starts apart for that long. It is a
+    socket's abstract name (unix(7)): like the port itself it is one for every user and container of a network
+    namespace.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        """Choose nothing yet; the locks lie in `folder`."""
-        self._folder = folder or private_folder()
-        self._held: list[IO[bytes]] = []
+    def __init__(self) -> None:
+        """Choose nothing yet."""
+        self._held: list[socket.socket] = []
 
     def choose(self, port: int) -> int:
         """Return `port` if it is free, another one if not."""
@@ -49,13 +46,13 @@ class PortChoice:
             self._held.pop().close()
 
     def _reserve(self, port: int) -> bool:
-        lock = (self._folder / f"port-{port}.lock").open("wb")
+        name = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
+            name.bind(f"\0plantedge-port-{port}")
+        except OSError:
+            name.close()
             return False
-        self._held.append(lock)
+        self._held.append(name)
         return True
 
 

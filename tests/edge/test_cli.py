@@ -279,9 +279,9 @@ def test_any_message_is_readable_without_its_schema() -> None:
     assert readable(name + "raw/plc", b"\xc1 no message") == "<12 bytes: b'\\xc1 no message'>"
 
 
-def test_two_starts_do_not_choose_the_same_port(tmp_path: Path, free_port: Callable[[], int]) -> None:
+def test_two_starts_do_not_choose_the_same_port(free_port: Callable[[], int]) -> None:
     port = free_port()
-    first, second = PortChoice(tmp_path), PortChoice(tmp_path)
+    first, second = PortChoice(), PortChoice()
     try:
         assert first.choose(port) == port
         assert second.choose(port) != port

@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
+import contextlib
 import json
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -178,6 +180,7 @@ async def test_the_ledger_counts_what_the_tap_saw(site: Site) -> None:
     device.start("agent")
     uplink = device.start("uplink")
     await _until(lambda: site.tap.up.count(b"health/1") >= 2, "two healths have left")
+    await _until(lambda: _acknowledged(device) >= 2, "the fleet has acknowledged them")
     uplink.terminate()
     await asyncio.to_thread(uplink.wait, 5)
     outbox = Outbox(device.home / "state" / "outbox.db", 1_000_000)
@@ -188,6 +191,13 @@ async def test_the_ledger_counts_what_the_tap_saw(site: Site) -> None:
     assert sent["health"] >= 2
     assert ledger.wire_bytes >= sum(row.payload_bytes for row in ledger.rows)
     assert ledger.wire_bytes > 0.5 * clear
+
+
+def _acknowledged(device: Device) -> int:
+    """How many healths the uplink has entered into its ledger so far."""
+    store = f"file:{device.home / 'state' / 'outbox.db'}?mode=ro"
+    with contextlib.closing(sqlite3.connect(store, uri=True)) as db:
+        return int(db.execute("select coalesce(sum(messages), 0) from ledger where kind = 'health'").fetchone()[0])
 
 
 async def _until(condition: Callable[[], bool], what: str, within_s: float = 40.0) -> None:
