@@ -14,6 +14,7 @@ from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, TagError
 from schemas.messages import Quality, Sample
 from tests.peers.modbus_peer import modbus_peer
+from tests.peers.s7_peer import s7_peer
 
 TIMEOUT_MS = 300
 SLACK_S = 1.0
@@ -56,11 +57,36 @@ def libmodbus() -> Iterator[Peer]:
         )  # fmt: skip
 
 
+@contextlib.contextmanager
+def snap7() -> Iterator[Peer]:
+    with s7_peer() as (port, child):
+
+        def stop() -> None:
+            child.kill()
+            child.wait(5)
+
+        yield Peer(
+            source=Source(driver="s7", port=port, tags="-", groups={}, timeout_ms=TIMEOUT_MS),
+            good={
+                tag("DB1.DBW98", "uint16"): 98 << 8 | 99, tag("DB1.DBB7", "int8"): 7,
+                tag("MW10", "int16", scale=0.5): 1285.5,
+                tag("DB2.DBD4", "uint32", order="DCBA"): 0x07060504, tag("IW16", "bcd16"): 1011,
+                tag("DB2.DBX5.0", "bool"): True, tag("Q6.0", "bool[3]"): [False, True, True],
+                tag("MW6", "bool", bit=1): True, tag("DB2.DBB1000", "uint8[3]"): [232, 233, 234],
+            },
+            absent=tag("DB1.DBW100", "uint16"),
+            writable=tag("DB2.DBD40", "float32", access=Access.WRITE, order="CDAB"),
+            unwritable=tag("DB9.DBD0", "float32", access=Access.WRITE),
+            wrong_address=tag("hr:7", "uint16"),
+            stop=stop,
+        )  # fmt: skip
+
+
 def tag(address: str, kind: str, **fields: object) -> Tag:
     return Tag(name=f"{address}.{kind}", address=address, type=kind, **fields)  # type: ignore[arg-type]
 
 
-PEERS = {"modbus": libmodbus}
+PEERS = {"modbus": libmodbus, "s7": snap7}
 
 
 @pytest.fixture(params=driver_names())

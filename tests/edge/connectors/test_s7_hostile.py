@@ -1,0 +1,180 @@
+"""Answers that are cut short, flipped, random, late or another request's: no crash, no hang, no wrong Good value."""
+
+import contextlib
+import random
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from edge.connectors.s7 import S7Connector, open_connector
+from edge.plc.tags import Tag
+from edge.settings import Source
+from schemas.errors import ConnectorError, TagError
+from schemas.messages import Quality, Sample
+from tests.peers.s7_peer import s7_peer
+
+
+def tag(address: str) -> Tag:
+    return Tag(name=address, address=address, type="uint16")
+
+
+def source(port: int, timeout_ms: int = 500) -> Source:
+    return Source(driver="s7", port=port, tags="-", groups={}, timeout_ms=timeout_ms)
+
+
+def opened(port: int) -> S7Connector:
+    made = open_connector(source(port))
+    made.connect()
+    return made
+
+
+def read(connector: S7Connector, *tags: Tag) -> dict[str, Sample]:
+    return {name: sample for part in connector.read(tags) for name, sample in part.items()}
+
+
+def value(connector: S7Connector, one: Tag) -> object:
+    sample = read(connector, one)[one.name]
+    assert sample.quality is Quality.GOOD, sample.reason
+    return sample.value
+
+
+@contextlib.contextmanager
+def proxy(port: int, spoil: Callable[[int, bytes], list[bytes] | None]) -> Iterator[int]:
+    """A link to the server whose answers go through `spoil(number, frame)`: what is sent instead, None to cut it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                client, _ = listener.accept()
+                with client, socket.create_connection(("127.0.0.1", port), 5) as plc:
+                    client.settimeout(5)
+                    plc.settimeout(5)
+                    for number in range(1000):
+                        plc.sendall(_frame(client))
+                        parts = spoil(number, _frame(plc))
+                        if parts is None:
+                            return
+                        for part in parts:
+                            client.sendall(part)
+                            if len(parts) > 1:
+                                time.sleep(0.05)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.close()
+        thread.join(10)
+
+
+def _frame(link: socket.socket) -> bytes:
+    head = _exactly(link, 4)
+    return head + _exactly(link, struct.unpack(">H", head[2:])[0] - 4)
+
+
+def _exactly(link: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = link.recv(size - len(data))
+        if not part:
+            raise OSError("closed")
+        data += part
+    return data
+
+
+@pytest.fixture(scope="module")
+def peer() -> Iterator[int]:
+    with s7_peer() as (port, _):
+        yield port
+
+
+WATCHED = (tag("DB1.DBW4"), tag("MW8"), tag("DB9.DBW0"))
+EXPECTED = {"DB1.DBW4": 0x0405, "MW8": 0x0809, "DB9.DBW0": None}
+
+
+def survives(peer: int, spoil: Callable[[int, bytes], list[bytes] | None]) -> dict[str, object] | None:
+    """The values that come through, None for a ConnectorError; anything else, or more than the timeout, fails."""
+    with proxy(peer, spoil) as port:
+        made = open_connector(source(port, timeout_ms=120))
+        began = time.monotonic()
+        try:
+            made.connect()
+            return {name: sample.value for name, sample in read(made, *WATCHED).items()}
+        except ConnectorError as error:
+            assert not isinstance(error, TagError)
+            return None
+        finally:
+            assert time.monotonic() - began < 1.5
+            made.close()
+
+
+def test_an_answer_cut_short_at_any_byte_is_a_connector_error(peer: int) -> None:
+    lengths: dict[int, int] = {}
+
+    def seen(number: int, frame: bytes) -> list[bytes]:
+        lengths[number] = len(frame)
+        return [frame]
+
+    assert survives(peer, seen) == EXPECTED
+    for spoilt, length in lengths.items():
+        for cut in range(4, length):  # the frame says that it is that short
+            short = struct.pack(">BBH", 3, 0, cut)
+            found = survives(peer, lambda n, f, s=spoilt, c=cut, h=short: [h + f[4:c]] if n == s else [f])
+            assert found is None or (spoilt == 0 and found == EXPECTED)
+
+
+def test_a_flipped_bit_of_the_framing_never_makes_a_good_value_of_nothing(peer: int) -> None:
+    chosen = random.Random(7)
+    for _ in range(60):
+        bit = chosen.randrange(8 * 40)
+
+        def flip(number: int, frame: bytes, bit: int = bit) -> list[bytes]:
+            at = bit // 8
+            if number != 2 or at >= min(len(frame), 25):  # headers and the first item's; data has no check in S7
+                return [frame]
+            return [frame[:at] + bytes([frame[at] ^ 1 << bit % 8]) + frame[at + 1 :]]
+
+        found = survives(peer, flip)
+        assert found is None or all(found[name] in (EXPECTED[name], None) for name in EXPECTED)
+
+
+def test_random_bytes_are_a_connector_error(peer: int) -> None:
+    chosen = random.Random(11)
+    for number in (0, 1, 2):
+        for size in (1, 4, 7, 22, 300):
+            noise = chosen.randbytes(size)
+            framed = struct.pack(">BBH", 3, 0, size + 4) + noise
+            for said in (noise, framed):
+                assert survives(peer, lambda n, f, w=number, s=said: [s] if n == w else [f]) is None
+
+
+def test_an_answer_that_trickles_in_is_given_up_in_time(peer: int) -> None:
+    def trickle(number: int, frame: bytes) -> list[bytes]:
+        return [frame[at : at + 1] for at in range(len(frame))] if number == 2 else [frame]
+
+    assert survives(peer, trickle) is None
+
+
+def test_a_cut_link_is_told_and_a_new_connector_reads_again(peer: int) -> None:
+    assert survives(peer, lambda number, frame: None if number == 2 else [frame]) is None
+    made = opened(peer)
+    assert value(made, tag("DB1.DBW4")) == 0x0405
+    made.close()
+
+
+def test_the_answer_to_an_earlier_request_is_not_taken_for_this_one(peer: int) -> None:
+    earlier: list[bytes] = []
+
+    def swap(number: int, frame: bytes) -> list[bytes]:
+        earlier.append(frame)
+        return [earlier[2] if number == 3 else frame]
+
+    with proxy(peer, swap) as port:
+        made = opened(port)
+        assert value(made, tag("DB1.DBW4")) == 0x0405
+        with pytest.raises(ConnectorError, match="an answer to request"):
+            read(made, tag("DB1.DBW6"))
+        made.close()
