@@ -12,6 +12,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from bus import Delivery
 from bus.codec import encode
@@ -279,7 +280,7 @@ def load_source(process: Process) -> tuple[Source, dict[str, Tag]]:
         raise SettingsError(
             [f"sources.{process.instance} is not in the settings; there are {', '.join(sources) or 'none'}"]
         )
-    source = sources[process.instance]
+    source = _at_home(sources[process.instance], process.home)
     driver = load_driver(source.driver)
     tags = load_tags(process.home / source.tags, source.groups, driver.check_address)
     driver.open_connector(source).close()  # reports wrong options now, not at the first connection
@@ -290,6 +291,12 @@ def load_source(process: Process) -> tuple[Source, dict[str, Tag]]:
         problem = f"{rate_hz:.0f} scans/s; at most {READING.max_hz:g} are published, poll slower"
         raise SettingsError([f"sources.{process.instance}.groups: {problem}"])
     return source, tags
+
+
+def _at_home(source: Source, home: Path) -> Source:
+    """Return a source whose files (options that end in `_file`) are found from anywhere."""
+    files = {name: str(home / str(path)) for name, path in source.options.items() if name.endswith("_file") and path}
+    return source.model_copy(update={"options": source.options | files}) if files else source
 
 
 def _to_link(link: SourceLink, pipeline: str) -> Callable[[Decision, Delivery], None]:

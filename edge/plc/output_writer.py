@@ -12,7 +12,7 @@ from edge.plc.tag_failsafes import TagFailsafes
 from edge.plc.tags import Tag, coerce
 from edge.plc.told import Decided, FailsafeChange, OutputRefused, Tell
 from schemas.errors import TagError
-from schemas.messages import Sample
+from schemas.messages import Quality, Sample
 
 
 @dataclass
@@ -82,7 +82,7 @@ class OutputWriter:
         """See whether the PLC re-arms, in a scan that began at `scan_ns`."""
         for pipeline, name in self._rearm_tags.items():
             sample = samples.get(name)
-            if sample is not None and sample.value is True:
+            if sample is not None and sample.quality is Quality.GOOD and sample.value is True:
                 step = self._machines[pipeline].rearm(True, scan_ns, time.monotonic_ns())
                 self._carry_out(connector, pipeline, step)
 

@@ -16,6 +16,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
+from msgspec import structs
+
 from edge.connectors import Connector
 from edge.plc.output_writer import OutputWriter
 from edge.plc.outputs import OutputsMachine
@@ -208,6 +210,8 @@ class SourceLink:
         for name, sample in samples.items():
             if sample.quality is Quality.GOOD:
                 self._good_ns[name] = scan_ns
+            elif sample.quality is Quality.UNCERTAIN:
+                samples[name] = structs.replace(sample, age_ms=(scan_ns - self._good_ns[name]) / _MS)
             else:
                 samples[name] = self._bad(name, sample.reason, scan_ns)
         return samples

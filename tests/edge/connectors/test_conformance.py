@@ -14,6 +14,7 @@ from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, TagError
 from schemas.messages import Quality, Sample
 from tests.peers.modbus_peer import modbus_peer
+from tests.peers.opcua_peer import shared_opcua_peer
 from tests.peers.s7_peer import s7_peer
 
 TIMEOUT_MS = 300
@@ -82,11 +83,37 @@ def snap7() -> Iterator[Peer]:
         )  # fmt: skip
 
 
+@contextlib.contextmanager
+def node_opcua() -> Iterator[Peer]:
+    with shared_opcua_peer() as server:
+
+        def stop() -> None:
+            server.child.kill()
+            server.child.wait(5)
+
+        yield Peer(
+            source=Source(
+                driver="opcua", port=server.port, tags="-", groups={}, timeout_ms=TIMEOUT_MS,
+                options={"max_nodes": 3, "connect_ms": 1000},
+            ),
+            good={
+                tag("ns=2;s=Bool", "bool"): True, tag("ns=2;s=Int16", "int16", scale=0.5): -800.0,
+                tag("ns=2;s=Double", "float64"): -2.25, tag("ns=2;i=1001", "int32"): 11,
+                tag("nsu=urn:plantedge:test:plant;s=Floats", "float32[3]"): [1.5, 2.5, -3.5],
+            },
+            absent=tag("ns=2;s=Nothing", "uint16"),
+            writable=tag("ns=2;s=Set.Float", "float32", access=Access.WRITE),
+            unwritable=tag("ns=2;s=ReadOnly", "float32", access=Access.WRITE),
+            wrong_address=tag("hr:7", "uint16"),
+            stop=stop,
+        )  # fmt: skip
+
+
 def tag(address: str, kind: str, **fields: object) -> Tag:
     return Tag(name=f"{address}.{kind}", address=address, type=kind, **fields)  # type: ignore[arg-type]
 
 
-PEERS = {"modbus": libmodbus, "s7": snap7}
+PEERS = {"modbus": libmodbus, "opcua": node_opcua, "s7": snap7}
 
 
 @pytest.fixture(params=driver_names())
