@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from edge.opcua_server.probe import read_once
+from edge.settings import load_settings
 from edge.supervision.run_state import Phase
 from schemas.errors import StartError
 from schemas.messages import Outcome
@@ -335,7 +336,8 @@ def hold_ledgers(line: RunningLine, observer: Observer, plant: dict[str, Any], k
     for one in [*kept(results), *kept(outputs)]:
         assert one.holes == 0, f"what was told is not in the historian: {one}"
     starts = Counter(one.pipeline for one in kept(results))
-    assert starts == {PIPELINE: 1 + killed["runtime-safety"], BULK: 1 + killed["runtime-bulk"]}, "one start each"
+    lanes = load_settings(line.home).lanes
+    assert starts == {one: 1 + killed[f"runtime-{lane}"] for lane, of_lane in lanes.items() for one in of_lane}
     assert plant["parts"] == sum(plant[name] for name in FATES)
     in_time = len(observer.of(PIPELINE, Outcome.RESULT))
     assert in_time <= plant["parts"]
