@@ -17,6 +17,8 @@ from schemas.errors import ConnectorError, SettingsError, TagError
 from schemas.messages import Quality, Sample
 from tests.peers.opcua_peer import PASSWORD, USER, OpcUaPeer, shared_opcua_peer
 
+pytestmark = pytest.mark.slow
+
 Connect = Callable[..., OpcUaConnector]
 TYPES: dict[str, tuple[str, Native, Native]] = {
     "Bool": ("bool", True, False), "SByte": ("int8", -8, 7), "Byte": ("uint8", 200, 255),

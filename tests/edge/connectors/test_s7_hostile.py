@@ -17,6 +17,8 @@ from schemas.errors import ConnectorError, TagError
 from schemas.messages import Quality, Sample
 from tests.peers.s7_peer import s7_peer
 
+pytestmark = pytest.mark.slow
+
 
 def tag(address: str) -> Tag:
     return Tag(name=address, address=address, type="uint16")
