@@ -17,7 +17,7 @@ from pathlib import Path
 from bus import Delivery
 from bus.codec import encode
 from bus.typed import Publisher
-from edge.connectors import load_driver
+from edge.connectors import load_driver, open_surveyed
 from edge.plc.gauges import SourceGauges
 from edge.plc.outputs import machine_of, output_problems, own_tags
 from edge.plc.poll import poll_groups
@@ -243,7 +243,7 @@ async def main(process: Process) -> None:
         tags,
         {name: machine_of(one, tags, process.boot) for name, one in outputs.items()},
         {name: one.rearm for name, one in outputs.items() if one.rearm},
-        lambda: driver.open_connector(source),
+        lambda: open_surveyed(driver, source, list(tags.values())),
         tell,
         process.boot,
         failsafes,

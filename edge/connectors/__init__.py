@@ -76,6 +76,23 @@ class Plans(Protocol):
         ...
 
 
+@runtime_checkable
+class Surveys(Protocol):
+    """What a connector may offer besides: to see all tags of its source before `connect`."""
+
+    def survey(self, tags: Sequence[Tag]) -> None:
+        """Note what several devices behind one link are there for."""
+        ...
+
+
+def open_surveyed(driver: Driver, source: Source, tags: Sequence[Tag]) -> Connector:
+    """Return a connector that is not connected yet and knows whose tags it will read."""
+    connector = driver.open_connector(source)
+    if isinstance(connector, Surveys):
+        connector.survey(tags)
+    return connector
+
+
 def driver_names() -> list[str]:
     """Return the names of all drivers."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))

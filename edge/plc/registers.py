@@ -1,7 +1,7 @@
 """Modbus without its wire: addresses, the plan of requests, and values in 16-bit registers. Pure.
 
 Addresses are written `hr:0`, `ir:0`, `di:0`, `coil:0` (from 0), or as PLC manuals do (from 1): 40001 or 400001 holding,
-30001 input register, 10001 discrete input, 1 or 00001 coil.
+30001 input register, 10001 discrete input, 1 or 00001 coil. `3/hr:0` is that of unit 3 of a line or gateway.
 Source: MODBUS Application Protocol 1.1b3: one request reads at most 125 registers or 2000 bits, and writes 123 or 1968.
 """
 
@@ -24,6 +24,7 @@ MAX_REGISTERS = 125
 MAX_BITS = 2000
 MAX_WRITTEN_REGISTERS = 123
 MAX_WRITTEN_BITS = 1968
+HIGHEST_UNIT = 255
 
 
 class Area(StrEnum):
@@ -57,6 +58,7 @@ class Point:
     area: Area
     address: int
     count: int
+    unit: int | None = None  # None: the source's own
 
     @property
     def end(self) -> int:
@@ -66,12 +68,13 @@ class Point:
 
 @dataclass(frozen=True)
 class Request:
-    """One read request and the points that it answers."""
+    """One read request to a unit, and the points that it answers."""
 
     area: Area
     address: int
     count: int
     points: tuple[Point, ...]
+    unit: int = 1
 
     @property
     def planned(self) -> Planned:
@@ -87,7 +90,7 @@ class Request:
     def halves(self) -> tuple[Request, Request]:
         """Split by points: what a device that refuses the whole may still answer."""
         middle = len(self.points) // 2
-        return _request(self.points[:middle]), _request(self.points[middle:])
+        return _request(self.points[:middle], self.unit), _request(self.points[middle:], self.unit)
 
 
 def point_of(tag: Tag) -> Point:
@@ -96,12 +99,13 @@ def point_of(tag: Tag) -> Point:
     Raises:
         TagError: the address is not Modbus, or does not fit the tag's type or access.
     """
-    area, address = _parse(tag)
+    unit, text = _unit_of(tag)
+    area, address = _parse(tag, text)
     count = max(1, tag.count) if tag.form.kind is Kind.BOOL else width(tag)
     problem = _misfit(tag, area) or _too_far(tag, area, address, count)
     if problem:
         raise TagError(f"{tag.name}: {problem}")
-    return Point(tag, area, address, count)
+    return Point(tag, area, address, count, unit)
 
 
 def _misfit(tag: Tag, area: Area) -> str:
@@ -143,8 +147,17 @@ def width(tag: Tag) -> int:
     return 0 if tag.form.kind is Kind.MOMENT else size_of(tag, _FORMATS) // 2
 
 
-def _parse(tag: Tag) -> tuple[Area, int]:
-    text = tag.address.strip().lower()
+def _unit_of(tag: Tag) -> tuple[int | None, str]:
+    """Return the unit before the `/` of an address, and the rest of it."""
+    before, slash, rest = tag.address.strip().lower().rpartition("/")
+    if not slash:
+        return None, rest
+    if not before.isdecimal() or int(before) > HIGHEST_UNIT:
+        raise TagError(f"{tag.name}: address {tag.address!r}: the unit before / is a number up to {HIGHEST_UNIT}")
+    return int(before), rest
+
+
+def _parse(tag: Tag, text: str) -> tuple[Area, int]:
     native = _NATIVE.match(text)
     if native:
         return Area(native[1]), int(native[2])
@@ -160,16 +173,26 @@ def _parse(tag: Tag) -> tuple[Area, int]:
 
 
 def plan(
-    points: Iterable[Point], *, gap: int, max_registers: int = MAX_REGISTERS, max_bits: int = MAX_BITS
+    points: Iterable[Point], *, gap: int, max_registers: int = MAX_REGISTERS, max_bits: int = MAX_BITS, unit: int = 1
 ) -> list[Request]:
-    """Merge neighbours into few requests: up to `gap` unwanted registers (or 16 times as many bits) are read along."""
+    """Merge neighbours into few requests: up to `gap` unwanted registers (or 16 times as many bits) are read along.
+
+    `unit` is that of the points that name none; the requests stand in the order of their units.
+    """
     registers, bits = Reach(gap, max_registers), Reach(gap * 16, max_bits)
-    return [_request(run) for run in runs(points, lambda point: bits if point.area.bits else registers)]
+    by_unit: dict[int, list[Point]] = {}
+    for point in points:
+        by_unit.setdefault(unit if point.unit is None else point.unit, []).append(point)
+    return [
+        _request(run, of)
+        for of in sorted(by_unit)
+        for run in runs(by_unit[of], lambda point: bits if point.area.bits else registers)
+    ]
 
 
-def _request(points: Sequence[Point]) -> Request:
+def _request(points: Sequence[Point], unit: int) -> Request:
     first = min(point.address for point in points)
-    return Request(points[0].area, first, max(point.end for point in points) - first, tuple(points))
+    return Request(points[0].area, first, max(point.end for point in points) - first, tuple(points), unit)
 
 
 # -- values -----------------------------------------------------------------------------------------------------------

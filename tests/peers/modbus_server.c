@@ -1,6 +1,7 @@
-/* A Modbus TCP server on libmodbus, as an independent peer of our connector.
+/* A Modbus server on libmodbus, as an independent peer of our connectors.
  *
- *   modbus_server [series.csv [first [last]]]     prints its port and serves until it is killed
+ *   modbus_server [series.csv [first [last]]]     TCP: prints its port and serves until it is killed
+ *   modbus_server rtu DEVICE UNIT                 RTU at 19200 8E1: prints its unit; register 0 holds it
  *
  * holding registers 0..199   each holds its own address at the start
  * coils 0..63, inputs 0..63  off
@@ -10,6 +11,7 @@
  * Every other address is answered with exception 2. One client at a time.
  */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <modbus.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,18 +74,42 @@ static void serve(modbus_t *link, modbus_mapping_t *map) {
     }
 }
 
+/* A line is shared and noisy: what is not for this unit, or not whole, is no reason to stop. */
+static int serve_line(const char *device, int unit, modbus_mapping_t *map) {
+    uint8_t query[MODBUS_RTU_MAX_ADU_LENGTH];
+    modbus_t *link = modbus_new_rtu(device, 19200, 'E', 8, 1);
+    if (link == NULL || modbus_set_slave(link, unit) < 0 || modbus_connect(link) < 0) {
+        perror(device);
+        return 1;
+    }
+    map->tab_registers[0] = unit;
+    printf("%d\n", unit);
+    fflush(stdout);
+    for (;;) {
+        int length = modbus_receive(link, query);
+        if (length > 0)
+            modbus_reply(link, query, length, map);
+        else if (length < 0 && (errno == EIO || errno == EBADF || errno == ECONNRESET))
+            return 0;
+    }
+}
+
 int main(int argc, char **argv) {
     struct sockaddr_in name;
     socklen_t size = sizeof name;
-    modbus_t *link = modbus_new_tcp("127.0.0.1", 0);
     modbus_mapping_t *map = modbus_mapping_new(64, 64, 200, 5);
+    if (map == NULL)
+        return 1;
+    for (int address = 0; address < 200; address++)
+        map->tab_registers[address] = address;
+    if (argc == 4 && strcmp(argv[1], "rtu") == 0)
+        return serve_line(argv[2], atoi(argv[3]), map);
+    modbus_t *link = modbus_new_tcp("127.0.0.1", 0);
     int listener = modbus_tcp_listen(link, 8);
-    if (listener < 0 || map == NULL || getsockname(listener, (struct sockaddr *)&name, &size) < 0) {
+    if (listener < 0 || getsockname(listener, (struct sockaddr *)&name, &size) < 0) {
         perror("modbus_server");
         return 1;
     }
-    for (int address = 0; address < 200; address++)
-        map->tab_registers[address] = address;
     if (argc > 1)
         load(argv[1], argc > 2 ? atol(argv[2]) : 0, argc > 3 ? atol(argv[3]) : -1);
     printf("%d\n", ntohs(name.sin_port));

@@ -2,9 +2,12 @@
 
 import contextlib
 import socket
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -16,9 +19,37 @@ from schemas.messages import Quality, Sample
 from tests.peers.modbus_peer import modbus_peer
 from tests.peers.opcua_peer import shared_opcua_peer
 from tests.peers.s7_peer import s7_peer
+from tests.peers.serial_bus import SerialBus, rtu_unit, serial_bus
 
 TIMEOUT_MS = 300
 SLACK_S = 1.0
+
+
+Babbler = Callable[[bytes], contextlib.AbstractContextManager[dict[str, object]]]
+
+
+@contextlib.contextmanager
+def tcp_babbler(says: bytes) -> Iterator[dict[str, object]]:
+    """Who accepts one connection and says something; what to change in a source to reach it."""
+    with socket.create_server(("127.0.0.1", 0)) as server, contextlib.ExitStack() as stack:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                link = stack.enter_context(server.accept()[0])
+                link.sendall(says)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield {"port": server.getsockname()[1]}
+
+
+@contextlib.contextmanager
+def serial_babbler(says: bytes) -> Iterator[dict[str, object]]:
+    """A unit that answers each request with the same."""
+    with tempfile.TemporaryDirectory() as folder, serial_bus(Path(folder)) as bus:
+        bus.spoil = lambda _: [says] if says else []
+        bus.babble(1)
+        bus.babble(5)
+        yield {"options": {"device": str(bus.port)}}
 
 
 @dataclass(frozen=True)
@@ -32,6 +63,7 @@ class Peer:
     unwritable: Tag
     wrong_address: Tag
     stop: Callable[[], None]
+    babbler: Babbler = tcp_babbler
 
 
 @contextlib.contextmanager
@@ -56,6 +88,30 @@ def libmodbus() -> Iterator[Peer]:
             wrong_address=tag("DB1.DBW0", "uint16"),
             stop=stop,
         )  # fmt: skip
+
+
+@contextlib.contextmanager
+def libmodbus_rtu() -> Iterator[Peer]:
+    with tempfile.TemporaryDirectory() as folder, serial_bus(Path(folder)) as bus, rtu_unit(bus, 5) as child:
+        yield Peer(
+            source=rtu_source(bus),
+            good={
+                tag("5/hr:7", "uint16"): 7, tag("5/40012", "int16", scale=0.5): 5.5, tag("hr:0", "uint16"): 5,
+                tag("hr:40", "uint16[3]", order="DCBA"): [0x2800, 0x2900, 0x2A00],
+                tag("coil:8", "bool[3]"): [False, False, False], tag("hr:5", "bool", bit=2): True,
+            },
+            absent=tag("hr:200", "uint16"),
+            writable=tag("hr:30", "float32", access=Access.WRITE, order="CDAB"),
+            unwritable=tag("hr:300", "float32", access=Access.WRITE),
+            wrong_address=tag("248/hr:0", "uint16"),
+            stop=child.kill,
+            babbler=serial_babbler,
+        )  # fmt: skip
+
+
+def rtu_source(bus: SerialBus) -> Source:
+    options = {"device": str(bus.port), "unit": 5}
+    return Source(driver="modbus_rtu", tags="-", groups={}, timeout_ms=TIMEOUT_MS, options=options)
 
 
 @contextlib.contextmanager
@@ -113,7 +169,7 @@ def tag(address: str, kind: str, **fields: object) -> Tag:
     return Tag(name=f"{address}.{kind}", address=address, type=kind, **fields)  # type: ignore[arg-type]
 
 
-PEERS = {"modbus": libmodbus, "opcua": node_opcua, "s7": snap7}
+PEERS = {"modbus": libmodbus, "modbus_rtu": libmodbus_rtu, "opcua": node_opcua, "s7": snap7}
 
 
 @pytest.fixture(params=driver_names())
@@ -218,15 +274,11 @@ def test_a_new_connector_takes_over(connector: Connector, driver: Driver, peer: 
 
 @pytest.mark.parametrize("says", [b"", b"\0\1\0\0\0\3\1\x83\2garbage" * 20, bytes(range(256)), b"\xff" * 300])
 def test_a_peer_that_says_nothing_or_rubbish_is_a_connector_error(driver: Driver, peer: Peer, says: bytes) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        connector = driver.open_connector(peer.source.model_copy(update={"port": port}))
+    with peer.babbler(says) as elsewhere:
+        connector = driver.open_connector(peer.source.model_copy(update=elsewhere))
         began = time.monotonic()
-        with pytest.raises(ConnectorError) as caught, contextlib.ExitStack() as stack:
+        with pytest.raises(ConnectorError) as caught:
             connector.connect()
-            link = stack.enter_context(server.accept()[0])
-            if says:
-                link.sendall(says)
             read(connector, *peer.good)
         assert not isinstance(caught.value, TagError)
         assert time.monotonic() - began < TIMEOUT_MS / 1e3 + SLACK_S
