@@ -315,16 +315,16 @@ def _add_sim(sim: argparse.ArgumentParser) -> None:
     )
     plant.add_argument("rest", nargs=argparse.REMAINDER, metavar="...")
     actions.add_parser("state", help="print what the running demo's plant counts")
-    fault = actions.add_parser("fault", help="break a cable for some seconds")
-    fault.add_argument("kind", choices=["cut", "slow", "garbage"])
-    fault.add_argument("--cable", choices=["modbus", "camera"], default="modbus")
+    fault = actions.add_parser("fault", help="break a cable, or let a face of the PLC answer wrongly, for some seconds")
+    fault.add_argument("kind", choices=["cut", "slow", "garbage", "wrong-type", "freeze"])
+    fault.add_argument("source", nargs="?", default="modbus", help="modbus (the default), camera, s7 or rtu")
     fault.add_argument("--for", dest="for_s", type=float, default=5.0, metavar="S")
     disturb = actions.add_parser(
         "disturb", help="begin a fault of the line itself or of its gearbox, which wears within 30 s"
     )
     disturb.add_argument("kind", choices=["overheat", "jam", "fill_drift", "imbalance", "bearing", "looseness"])
     disturb.add_argument("--severity", type=float, default=1.0)
-    actions.add_parser("clear", help="mend all cables, end the process fault")
+    actions.add_parser("clear", help="mend all cables and faces, end the process fault")
     actions.add_parser("rearm", help="press the operator's reset")
 
 

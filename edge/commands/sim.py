@@ -29,7 +29,8 @@ def run(given: argparse.Namespace) -> int:
 
 def _plant(given: argparse.Namespace) -> int:
     """Run a plant in the foreground; without --control it is asked where the demo's would be, if that place is free."""
-    from edge.sim.plant import parsed, run_plant  # numpy and the protocol servers, only for who runs them
+    from edge.sim.plant import run_plant  # numpy and the protocol servers, only for who runs them
+    from edge.sim.plant_options import parsed
 
     options = parsed(given.rest, f"{command_name()} sim plant")
     if options.control is None:
@@ -53,7 +54,7 @@ def _runs(path: Path) -> bool:
 def _answer(given: argparse.Namespace) -> State:
     path = control_socket(work_folder(given.home))
     if given.action == "fault":
-        return control.send_fault(path, given.kind, given.for_s, given.cable)
+        return control.send_fault(path, given.kind, given.for_s, given.source)
     if given.action == "disturb":
         return control.send_disturbance(path, given.kind, given.severity)
     if given.action == "clear":

@@ -93,6 +93,5 @@ def _count_problem(held: Sequence[int], wanted: int) -> str:
 
 
 def _echoed(pdu: ModbusPDU) -> tuple[object, ...]:
-    """What a write's answer repeats of it."""
-    masks = (getattr(pdu, "and_mask", None), getattr(pdu, "or_mask", None))
-    return pdu.address, pdu.count or len(pdu.bits), list(pdu.bits) if pdu.function_code == 5 else None, masks
+    """What a write's answer repeats of it; some servers answer a coil's value as it was before."""
+    return pdu.address, pdu.count or len(pdu.bits), getattr(pdu, "and_mask", None), getattr(pdu, "or_mask", None)

@@ -31,16 +31,49 @@ class CableFault:
     delay_s: float = 0.2
 
 
-class Cable:
-    """Relays one listening port to one server; enter it as a context manager inside a running loop."""
+class Breakable:
+    """What can be damaged for some seconds, inside a running loop."""
 
     def __init__(self, seed: int = 1) -> None:
-        """Relay nothing until `lay`."""
+        """Whole at first."""
         self.fault: CableFault | None = None
         self._random = random.Random(seed)  # noqa: S311 - reproducible noise, no secret
         self._whole = asyncio.Event()
         self._whole.set()
         self._mend: asyncio.TimerHandle | None = None
+
+    def damage(self, kind: FaultKind, for_s: float, delay_s: float = 0.2) -> None:
+        """Break it for some seconds; a new fault takes the place of the one before."""
+        self.clear()
+        self.fault = CableFault(kind, time.monotonic() + for_s, delay_s)
+        if kind == "cut":
+            self._whole.clear()
+        self._mend = asyncio.get_running_loop().call_later(for_s, self.clear)
+
+    def clear(self) -> None:
+        """Mend it."""
+        if self._mend is not None:
+            self._mend.cancel()
+        self.fault = None
+        self._whole.set()
+
+    def close(self) -> None:
+        """Let nothing pass any more."""
+        if self._mend is not None:
+            self._mend.cancel()
+
+    def _spoilt(self, piece: bytes) -> bytes:
+        if self.fault is None or self.fault.kind != "garbage":
+            return piece
+        return bytes(byte ^ (self._random.getrandbits(8) if self._random.random() < 0.3 else 0) for byte in piece)
+
+
+class Cable(Breakable):
+    """Relays one listening port to one server."""
+
+    def __init__(self, seed: int = 1) -> None:
+        """Relay nothing until `lay`."""
+        super().__init__(seed)
         self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -53,27 +86,11 @@ class Cable:
 
     def close(self) -> None:
         """End all connections and stop to listen."""
+        super().close()
         for task in self._tasks:
             task.cancel()
-        if self._mend is not None:
-            self._mend.cancel()
         if self._listener is not None:
             self._listener.close()
-
-    def damage(self, kind: FaultKind, for_s: float, delay_s: float = 0.2) -> None:
-        """Break the cable for some seconds; a new fault takes the place of the one before."""
-        self.clear()
-        self.fault = CableFault(kind, time.monotonic() + for_s, delay_s)
-        if kind == "cut":
-            self._whole.clear()
-        self._mend = asyncio.get_running_loop().call_later(for_s, self.clear)
-
-    def clear(self) -> None:
-        """Mend the cable."""
-        if self._mend is not None:
-            self._mend.cancel()
-        self.fault = None
-        self._whole.set()
 
     async def _accept(self, listener: socket.socket, to_port: int) -> None:
         loop = asyncio.get_running_loop()
@@ -112,11 +129,6 @@ class Cable:
                 writer.write(change(piece))
                 await writer.drain()
             await self._whole.wait()  # a goodbye does not get through a cut cable either
-
-    def _spoilt(self, piece: bytes) -> bytes:
-        if self.fault is None or self.fault.kind != "garbage":
-            return piece
-        return bytes(byte ^ (self._random.getrandbits(8) if self._random.random() < 0.3 else 0) for byte in piece)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.ensure_future(work)

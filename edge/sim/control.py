@@ -1,6 +1,7 @@
 """How a simulated plant is asked and disturbed: one line of JSON each way over a unix socket.
 
-Requests: `{"do": "state"}`, `{"do": "fault", "kind": "cut|slow|garbage", "cable": "modbus|camera", "for_s": 5}`,
+Requests: `{"do": "state"}`,
+`{"do": "fault", "kind": "cut|slow|garbage|wrong-type|freeze", "source": "modbus|s7|rtu|camera", "for_s": 5}`,
 `{"do": "disturb", "kind": "overheat|jam|fill_drift|imbalance|bearing|looseness", "severity": 1}`, `{"do": "rearm"}`,
 `{"do": "clear"}`.
 The answer is the plant's state, or `{"error": "..."}`.
@@ -48,9 +49,9 @@ def read_state(path: Path) -> State:
     return ask(path, {"do": "state"})
 
 
-def send_fault(path: Path, kind: str, for_s: float, cable: str = "modbus") -> State:
-    """Break a cable (`cut`, `slow`, `garbage`) for some seconds."""
-    return ask(path, {"do": "fault", "kind": kind, "for_s": for_s, "cable": cable})
+def send_fault(path: Path, kind: str, for_s: float, source: str = "modbus") -> State:
+    """Break a cable (`cut`, `slow`, `garbage`) or spoil a face (`wrong-type`, `freeze`) for some seconds."""
+    return ask(path, {"do": "fault", "kind": kind, "for_s": for_s, "source": source})
 
 
 def send_disturbance(path: Path, kind: str, severity: float = 1.0) -> State:
@@ -64,7 +65,7 @@ def send_rearm(path: Path) -> State:
 
 
 def send_clear(path: Path) -> State:
-    """Mend all cables and end the process fault."""
+    """Mend all cables and faces, and end the process fault."""
     return ask(path, {"do": "clear"})
 
 

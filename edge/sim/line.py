@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge.sim.controller import LineState
+from edge.sim.image import LineState
 from edge.sim.ladder import DecidedBy, Ladder
 from edge.sim.parts import PartStream
 from edge.sim.signals import Fault, FaultKind, line_signals

@@ -1,4 +1,4 @@
-"""A simulated bottling plant with real protocol servers, behind cables: a Modbus TCP controller, cameras and a sensor.
+"""A simulated bottling plant with real protocol servers, behind cables: a PLC with several faces, cameras and a sensor.
 
 The line camera sees each part, the tray camera the accumulation table behind the ejector each second; a sensor on the
 filler's gearbox gives a snapshot of its vibration each second.
@@ -9,7 +9,6 @@ runs until SIGTERM or SIGINT. `edge.sim.control` asks for its state and breaks i
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -18,24 +17,26 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import cast, get_args
 
 import uvloop
 
 from edge.sim.album import Album
-from edge.sim.cable import FAULT_KINDS, Cable
+from edge.sim.cable import FAULT_KINDS, Breakable, Cable
 from edge.sim.cable import FaultKind as CableFaultKind
 from edge.sim.camera import CameraServer, Feed
 from edge.sim.control import State, serve_control
-from edge.sim.controller import Controller, LineState
+from edge.sim.controller import RtuController
+from edge.sim.faces import FACE_FAULTS, Face, FaceFault, tcp_faces
 from edge.sim.gearbox import SHAPE, Gearbox
+from edge.sim.image import LineState
 from edge.sim.ladder import Ladder
 from edge.sim.line import Line
 from edge.sim.optics import SIZE
 from edge.sim.parts import PartStream
-from edge.sim.ports import CAMERA_PORT, MODBUS_PORT
+from edge.sim.plant_options import PlantOptions, parsed
+from edge.sim.serial_cable import SerialCable
 from edge.sim.signals import FaultKind as ProcessFaultKind
 from edge.sim.tray import HIGH, WIDE, TrayStream
 from edge.sim.vibration import GEAR_FAULTS
@@ -43,21 +44,6 @@ from edge.sim.vibration import GEAR_FAULTS
 GLANCE_S = 1.0  # between two pictures of the table, and two snapshots of the gearbox
 _AHEAD_TRAYS = 2
 _SWITCH_S = 0.0005  # the drawing thread gives way this soon; Python's 5 ms would show in the triggers
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlantOptions:
-    """How a plant is set up; port 0 takes any that is free."""
-
-    host: str = "127.0.0.1"
-    modbus_port: int = 0
-    camera_port: int = 0
-    control: Path | None = None
-    parts_per_s: float = 20.0
-    defect_rate: float = 0.05
-    travel_ms: float = 60.0
-    seed: int = 1
-    manual_rearm: bool = False
 
 
 class Plant:
@@ -71,7 +57,8 @@ class Plant:
         stream = PartStream(options.seed, options.defect_rate)
         self.state = LineState()
         self.ladder = Ladder(self._began_s, options.manual_rearm)
-        self.controller = Controller(self.ladder, self.state)
+        self._tcp_faces = tcp_faces(options, self.ladder, self.state)
+        self._rtu = RtuController(self.ladder, self.state) if options.rtu is not None else None
         self.gearbox = Gearbox(options.seed, self.state)
         self.trays = TrayStream(options.seed, options.defect_rate)
         self.albums = {
@@ -88,15 +75,14 @@ class Plant:
             stream, self.ladder, self.state, self.feeds["line"].shoot, options.parts_per_s, options.travel_ms / 1e3
         )
         self._glances = 0
-        self.cables = {"modbus": Cable(options.seed), "camera": Cable(options.seed + 1)}
+        self._cables = {name: Cable(options.seed + n) for n, name in enumerate(["camera", *self._tcp_names()])}
+        self._serial = SerialCable(options.seed)
+        self._mending: dict[str, asyncio.TimerHandle] = {}
+        self._spoilt: dict[str, FaceFault] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve and run the line until `stop`; print the ports when ready."""
-        behind = await self.controller.listen("127.0.0.1", 0), await self.camera.listen("127.0.0.1", 0)
-        self.ports = {
-            "modbus": self.cables["modbus"].lay(self.options.host, self.options.modbus_port, behind[0]),
-            "camera": self.cables["camera"].lay(self.options.host, self.options.camera_port, behind[1]),
-        }
+        await self._lay()
         control = await serve_control(self.options.control, self.answer) if self.options.control else None
         for album in self.albums.values():
             album.start()
@@ -114,7 +100,31 @@ class Plant:
             self.camera.close()
             for album in self.albums.values():
                 album.close()
-            await self.controller.close()
+            for face in self.faces.values():
+                await face.close()
+
+    @property
+    def faces(self) -> dict[str, Face | RtuController]:
+        """The PLC's faces by name."""
+        faces: list[Face | RtuController] = [face for face, _ in self._tcp_faces]
+        return {face.name: face for face in (*faces, *([self._rtu] if self._rtu else []))}
+
+    @property
+    def cables(self) -> dict[str, Breakable]:
+        """The cables to the faces and the cameras, by name."""
+        return {**self._cables, **({"rtu": self._serial} if self._rtu else {})}
+
+    def _tcp_names(self) -> list[str]:
+        return [face.name for face, _ in self._tcp_faces]
+
+    async def _lay(self) -> None:
+        """Start all servers, each behind its cable."""
+        host = self.options.host
+        servers = [(face.name, await face.listen("127.0.0.1", 0), port) for face, port in self._tcp_faces]
+        servers.append(("camera", await self.camera.listen("127.0.0.1", 0), self.options.camera_port))
+        self.ports = {name: self._cables[name].lay(host, port, behind) for name, behind, port in servers}
+        if self._rtu is not None and self.options.rtu is not None:
+            await self._rtu.listen_on(self._serial.lay(self.options.rtu))
 
     async def _glance(self) -> None:
         """Trigger what does not wait for a part: the tray camera and the gearbox's sensor."""
@@ -146,14 +156,30 @@ class Plant:
                 self.gearbox.disturb(None)
                 for cable in self.cables.values():
                     cable.clear()
+                for name in self.faces:
+                    self._spoil(name, None, 0.0)
             case other:
                 raise ValueError(f"{other!r} is not one of state, fault, disturb, rearm, clear")
         return self.report()
 
     def _fault(self, request: dict[str, object]) -> None:
-        cable = self.cables[_one_of("cable", request.get("cable", "modbus"), tuple(self.cables))]
-        kind = cast(CableFaultKind, _one_of("kind", request.get("kind"), FAULT_KINDS))
-        cable.damage(kind, _number("for_s", request.get("for_s", 5.0)), _number("delay_s", request.get("delay_s", 0.2)))
+        kind = _one_of("kind", request.get("kind"), (*FAULT_KINDS, *FACE_FAULTS))
+        name, for_s = request.get("source", "modbus"), _number("for_s", request.get("for_s", 5.0))
+        if kind in FACE_FAULTS:
+            self._spoil(_one_of("source", name, tuple(self.faces)), cast(FaceFault, kind), for_s)
+            return
+        cable = self.cables[_one_of("source", name, tuple(self.cables))]
+        cable.damage(cast(CableFaultKind, kind), for_s, _number("delay_s", request.get("delay_s", 0.2)))
+
+    def _spoil(self, name: str, kind: FaceFault | None, for_s: float) -> None:
+        """Spoil a face for some seconds, or mend it."""
+        if name in self._mending:
+            self._mending.pop(name).cancel()
+        self.faces[name].spoil(kind)
+        self._spoilt.pop(name, None)
+        if kind is not None:
+            self._spoilt[name] = kind
+            self._mending[name] = asyncio.get_running_loop().call_later(for_s, self._spoil, name, None, 0.0)
 
     def _disturb(self, request: dict[str, object]) -> None:
         kind = _one_of("kind", request.get("kind"), (*get_args(ProcessFaultKind), *GEAR_FAULTS))
@@ -176,7 +202,7 @@ class Plant:
             "reject": self.ladder.reject,
             "heartbeat": self.ladder.heartbeat,
             "part_id": self.ladder.part_id,
-            "modbus_requests": self.controller.requests,
+            "modbus_requests": self.faces["modbus"].requests,
             "grabbers": sum(feed.grabbers for feed in self.feeds.values()),
             "pictures_sent": sum(feed.sent for feed in self.feeds.values()),
             "pictures_replaced": sum(feed.replaced for feed in self.feeds.values()),
@@ -187,7 +213,8 @@ class Plant:
             "gear_wear": round(self.gearbox.wear, 3),
             "max_behind_ms": round(self.line.max_behind_ms, 3),
             "uptime_s": round(time.monotonic() - self._began_s, 3),
-            "faults": {name: cable.fault.kind for name, cable in self.cables.items() if cable.fault is not None},
+            "faults": {name: cable.fault.kind for name, cable in self.cables.items() if cable.fault is not None}
+            | self._spoilt,
             "ports": self.ports,
         }
 
@@ -245,37 +272,9 @@ def _remedy(options: PlantOptions) -> str:
     return f"its ports are {wanted}: does another plant run there? {others}"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add a plant's options to a command line."""
-    default = PlantOptions()
-    parser.add_argument("--host", default=default.host, help="address to serve on (default: %(default)s)")
-    port = "(default: %(default)s, as in the example device); 0 takes any free port"
-    parser.add_argument("--modbus-port", type=int, default=MODBUS_PORT, help=port)
-    parser.add_argument("--camera-port", type=int, default=CAMERA_PORT, help=port)
-    parser.add_argument("--control", type=Path, default=None, help="unix socket for `plantedge sim state|fault|clear`")
-    parser.add_argument("--parts-per-s", type=float, default=default.parts_per_s)
-    parser.add_argument("--defect-rate", type=float, default=default.defect_rate)
-    parser.add_argument("--travel-ms", type=float, default=default.travel_ms, help="from the camera to the ejector")
-    parser.add_argument("--seed", type=int, default=default.seed)
-    parser.add_argument("--manual-rearm", action="store_true", help="the reset is pressed by `sim rearm` alone")
-
-
-def options_of(arguments: argparse.Namespace) -> PlantOptions:
-    """Return the options that `add_arguments` parsed."""
-    names = PlantOptions.__dataclass_fields__
-    return PlantOptions(**{name: getattr(arguments, name) for name in names})
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `python -m edge.sim.plant`."""
     return run_plant(parsed(argv, "python -m edge.sim.plant"))
-
-
-def parsed(argv: Sequence[str] | None, program: str) -> PlantOptions:
-    """Return what a command line asks for; `program` is what the person typed before it."""
-    parser = argparse.ArgumentParser(prog=program, description="Run a simulated bottling plant.")
-    add_arguments(parser)
-    return options_of(parser.parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ async def observed_line(work: Path) -> AsyncIterator[tuple[RunningLine, Observer
 
 async def quiesce(line: RunningLine, observer: Observer) -> None:
     """Pull the camera's cable, and wait until all that was on its way has been told and stored."""
-    line.plant(do="fault", cable="camera", kind="cut", for_s=600.0)
+    line.plant(do="fault", source="camera", kind="cut", for_s=600.0)
     await until(lambda: quiet(observer, "frame", 2.0) and quiet(observer, f"result {PIPELINE}", 2.0), "no frames", 30)
     await until(lambda: insights(observer) == len(observer.of(PIPELINE)), "the last window", WINDOWS_S)
     await until(lambda: unexplained(observer) <= 0, "outputs settled", 15)

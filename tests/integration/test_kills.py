@@ -277,7 +277,7 @@ async def kill_all(line: RunningLine, observer: Observer, folder: Path) -> list[
 
 async def rest(line: RunningLine, observer: Observer) -> dict[str, Any]:
     """Pull the camera's cable, wait until all is stored, and return the plant's last state."""
-    line.plant(do="fault", cable="camera", kind="cut", for_s=600.0)
+    line.plant(do="fault", source="camera", kind="cut", for_s=600.0)
     await until(lambda: time.monotonic() - observer.last[f"result {PIPELINE}"] > 2.0, "no results", 30)
 
     def all_stored() -> bool:

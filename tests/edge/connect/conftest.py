@@ -45,8 +45,7 @@ port = {broker}
 credentials = "credentials.json"
 
 [sources.plant]
-driver = "modbus"
-port = {modbus}
+{face}
 timeout_ms = {timeout_ms}
 tags = "plant.csv"
 groups = {{ fast = 20, process = 100 }}
@@ -93,6 +92,35 @@ class Seen:
         return [event for event in self.events if event.code == code and phase in (None, event.phase)]
 
 
+@dataclass(frozen=True)
+class Face:
+    """A face of the plant's PLC: what a plant is started with to have it, and what a source needs to read it."""
+
+    name: str
+    words: tuple[str, ...]
+    source: str
+    tags: str
+
+    def at(self, ports: dict[str, Any]) -> str:
+        return self.source.format(**ports)
+
+
+FACES = {
+    "modbus": Face("modbus", (), 'driver = "modbus"\nport = {modbus_port}', "plant.csv"),
+    "s7": Face("s7", ("--s7-port", "0"), 'driver = "s7"\nport = {s7_port}', "plant-s7.csv"),
+    "rtu": Face(
+        "rtu", ("--rtu", "{folder}/ttyPLC"),
+        'driver = "modbus_rtu"\noptions = {{ device = "{folder}/ttyPLC", baudrate = 19200 }}', "plant-rtu.csv",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(params=list(FACES))
+def face(request: pytest.FixtureRequest) -> Face:
+    """Each face in turn: `start_plant(..., face=face)`, `station(plant, face=face)`."""
+    return FACES[request.param]
+
+
 @dataclass
 class PlantProcess:
     """The simulated plant in a process of its own."""
@@ -101,12 +129,13 @@ class PlantProcess:
     socket: Path
     modbus_port: int
     camera_port: int
+    ports: dict[str, Any]
 
     def state(self) -> dict[str, Any]:
         return control.read_state(self.socket)
 
-    def fault(self, kind: str, for_s: float) -> None:
-        control.send_fault(self.socket, kind, for_s)
+    def fault(self, kind: str, for_s: float, source: str = "modbus") -> None:
+        control.send_fault(self.socket, kind, for_s, source)
 
     def clear(self) -> None:
         control.send_clear(self.socket)
@@ -136,17 +165,25 @@ def start_plant(tmp_path: Path) -> Iterator[Callable[..., PlantProcess]]:
     """`start_plant("--parts-per-s", "20")` is a running plant."""
     children: list[subprocess.Popen[bytes]] = []
 
-    def start(*words: str) -> PlantProcess:
+    def start(*words: str, face: Face = FACES["modbus"]) -> PlantProcess:
         path = tmp_path / f"plant{len(children)}.sock"
         child = start_process(
-            "-m", "edge.sim.plant", "--control", str(path), *ANY_PORTS, *words, stdout=subprocess.PIPE
+            "-m",
+            "edge.sim.plant",
+            "--control",
+            str(path),
+            *ANY_PORTS,
+            *words,
+            *(word.format(folder=tmp_path) for word in face.words),
+            stdout=subprocess.PIPE,
         )
         children.append(child)
         assert child.stdout is not None
         line = child.stdout.readline()
         assert line, "the plant ended at its start"
         ports = json.loads(line)
-        return PlantProcess(child, path, ports["modbus_port"], ports["camera_port"])
+        ports["folder"] = str(tmp_path)
+        return PlantProcess(child, path, ports["modbus_port"], ports["camera_port"], ports)
 
     yield start
     for child in children:
@@ -183,7 +220,9 @@ def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Broke
 class Station:
     """One connect process beside a plant, and three buses: a watcher, the runtime's, and an MES."""
 
-    def __init__(self, folder: Path, broker: Address, modbus_port: int, lease_ms: float, timeout_ms: float) -> None:
+    def __init__(
+        self, folder: Path, broker: Address, ports: dict[str, Any], face: Face, lease_ms: float, timeout_ms: float
+    ) -> None:
         self.folder = folder
         self.seen = Seen()
         self.watcher = self._bus(broker, "watcher")
@@ -191,10 +230,10 @@ class Station:
         self.mes = self._bus(broker, "mes1")
         self.child: subprocess.Popen[bytes] | None = None
         self._part = 0
-        tags = (ROOT / "edge/sim/demo/tags/plant.csv").read_text()
+        tags = (ROOT / "edge/sim/demo/tags" / face.tags).read_text()
         (folder / "plant.csv").write_text(tags)
         (folder / "device.toml").write_text(
-            DEVICE.format(broker=broker.port, modbus=modbus_port, lease_ms=lease_ms, timeout_ms=timeout_ms)
+            DEVICE.format(broker=broker.port, face=face.at(ports), lease_ms=lease_ms, timeout_ms=timeout_ms)
         )
         (folder / "credentials.json").write_text(json.dumps({"connect-plant": PASSWORD}))
 
@@ -258,8 +297,9 @@ async def station(tmp_path: Path, line_broker: Address) -> AsyncIterator[Callabl
     async with AsyncExitStack() as stack:
 
         async def begin(
-            modbus_port: int,
+            plant: PlantProcess | int,
             *,
+            face: Face = FACES["modbus"],
             lease_ms: float = 500,
             timeout_ms: float = 200,
             start: bool = True,
@@ -267,7 +307,8 @@ async def station(tmp_path: Path, line_broker: Address) -> AsyncIterator[Callabl
         ) -> Station:
             folder = tmp_path / f"device{len(stations)}"
             folder.mkdir()
-            made = Station(folder, broker, modbus_port, lease_ms, timeout_ms)
+            ports = {"modbus_port": plant} if isinstance(plant, int) else plant.ports
+            made = Station(folder, broker, ports, face, lease_ms, timeout_ms)
             stations.append(made)
             await made.open(stack)
             if start:
