@@ -18,6 +18,7 @@ from bus import Delivery
 from bus.codec import encode
 from bus.typed import Publisher
 from edge.connectors import load_driver, open_surveyed
+from edge.plc.alive import alive_of, alive_problems
 from edge.plc.gauges import SourceGauges
 from edge.plc.outputs import machine_of, output_problems, own_tags
 from edge.plc.poll import poll_groups
@@ -229,7 +230,7 @@ async def main(process: Process) -> None:
     sys.setswitchinterval(SWITCH_S)
     source, tags = load_source(process)
     outputs = {name: one for name, one in process.settings.outputs.items() if one.source == process.instance}
-    if problems := output_problems(outputs, tags):
+    if problems := alive_problems(source, tags) + output_problems(outputs, tags):
         raise SettingsError([f"{process.home / source.tags}: {problem}" for problem in problems])
     loop = asyncio.get_running_loop()
     reporter = Reporter(process, list(outputs))
@@ -247,6 +248,7 @@ async def main(process: Process) -> None:
         tell,
         process.boot,
         failsafes,
+        alive_of(source, tags),
     )
     writes = WritePath(process, WriteGate(tags, reserved), link)
 

@@ -45,7 +45,8 @@ class Broker(Section):
 class Source(Section):
     """A PLC or gateway: `driver` is a file of edge/connectors/. `tags`: a CSV or TOML tag list.
 
-    `groups`: poll group -> period in milliseconds. `options` are the driver's own.
+    `groups`: poll group -> period in milliseconds. `options` are the driver's own. `alive`: a tag that the PLC's
+    program keeps changing; when it stands still for `alive_ms`, the PLC counts as lost though it answers.
     """
 
     driver: Slug
@@ -54,6 +55,8 @@ class Source(Section):
     timeout_ms: Milliseconds = 500
     tags: str
     groups: dict[str, Milliseconds]
+    alive: str = ""
+    alive_ms: Milliseconds = 1000
     options: dict[str, str | int | float | bool] = {}
 
 

@@ -13,7 +13,7 @@ import cloud.cli
 import edge.cli
 from edge.config.pipeline import Pipeline
 from edge.settings import Settings
-from edge.sim.plant import add_arguments
+from edge.sim.plant_options import add_arguments
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])

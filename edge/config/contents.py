@@ -6,6 +6,7 @@ A process checks what concerns it by itself.
 
 from __future__ import annotations
 
+import contextlib
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from edge.engines import Setup, engine_file, engine_names
 from edge.inference.steps import op_names, read_options
 from edge.models.contract import CONTRACT_FILE, newest_version
 from edge.models.slot_store import PINNED_FILE
+from edge.plc.alive import alive_problems
 from edge.plc.outputs import output_problems
 from edge.plc.tag_rows import read_rows
 from edge.plc.tags import KEYS, Tag, load_tags
@@ -47,6 +49,7 @@ def content_problems(tree: Tree, home: Path) -> tuple[list[Problem], list[str]]:
     found = [
         *_input_tags(tree, lists),
         *_output_tags(tree, lists),
+        *_heartbeats(tree, lists),
         *_labels(tree, home),
         *_options(tree),
         *_engines(tree),
@@ -191,6 +194,20 @@ def _output_tags(tree: Tree, lists: Mapping[str, TagList]) -> Iterator[Problem]:
             yield _no_tag(("outputs", name, key), str(entry[key]), known)
         if not strange and known.tags:
             yield from _output_kinds(name, entry, known)
+
+
+def _heartbeats(tree: Tree, lists: Mapping[str, TagList]) -> Iterator[Problem]:
+    """A PLC's heartbeat is one of its source's tags, read often enough."""
+    for name, known in lists.items():
+        path: KeyPath = ("sources", name, "alive")
+        entry = tables(tree, "sources")[name]
+        alive = entry.get("alive")
+        if alive and str(alive) not in known.groups:
+            yield _no_tag(path, str(alive), known)
+        elif alive and known.tags:
+            with contextlib.suppress(ValidationError):
+                source = Source.model_validate(entry, strict=True)
+                yield from (Problem(path, f"{dotted(path)}: {one}") for one in alive_problems(source, known.tags))
 
 
 def _output_kinds(name: str, entry: Tree, known: TagList) -> Iterator[Problem]:

@@ -19,6 +19,7 @@ from dataclasses import asdict
 from msgspec import structs
 
 from edge.connectors import Connector
+from edge.plc.alive import Alive
 from edge.plc.output_writer import OutputWriter
 from edge.plc.outputs import OutputsMachine
 from edge.plc.poll import PollGroup, most_urgent
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 BACKOFF_FIRST_S, BACKOFF_MOST_S = 0.1, 2.0
 BAD_PERIOD_S = 1.0  # while the link is down, the tags are said to be Bad this often
 COUNTERS_PERIOD_S = 1.0
+ALIVE_ASK_S = 0.05  # between two looks at a heartbeat that stood still
 DECISIONS_KEPT = 256  # older ones are dropped and counted: without a verdict the PLC rejects by itself
 WRITES_KEPT = 32
 _MS = 1_000_000
@@ -51,6 +53,7 @@ class SourceLink:
         tell: Tell,
         boot: str,
         failsafes: TagFailsafes | None = None,
+        alive: Alive | None = None,
     ) -> None:
         """`machines` and `rearm_tags` are by pipeline; `failsafes` are of the tags that no pipeline writes."""
         self.progress_ns = time.monotonic_ns()
@@ -58,6 +61,7 @@ class SourceLink:
         self._groups = groups
         self._outputs = OutputWriter(machines, rearm_tags, tags, tell, failsafes or TagFailsafes((), tell))
         self._open_connector = open_connector
+        self._alive = alive
         self._tell = tell
         self._boot = boot
         self._inbox: queue.SimpleQueue[Decided | WriteJob | None] = queue.SimpleQueue()
@@ -203,6 +207,8 @@ class SourceLink:
                 waited_ns += time.monotonic_ns() - gave_way_ns
         scan_ms = (time.monotonic_ns() - scan_ns - waited_ns) / _MS
         group.end(scan_ms)
+        if self._alive is not None and self._alive.see(samples, scan_ns):
+            raise ConnectorError(self._alive.reason)
         self._tell(self._reading(group, scan_ns, scan_ms, time_ns, self._aged(samples, scan_ns)))
         self._outputs.scanned(connector, samples, scan_ns)
 
@@ -261,6 +267,7 @@ class SourceLink:
         connector = self._open_connector()
         self._connector = connector
         connector.connect()
+        self._see_alive(connector)
         why = "started" if self._links == 0 else "the link to the PLC came back"
         self._outputs.begin(connector, why)
         for group in self._groups:
@@ -271,6 +278,20 @@ class SourceLink:
         self._tries = 0
         self._down = False
         self._tell(LinkChange(up=True))
+
+    def _see_alive(self, connector: Connector) -> None:
+        """A PLC whose heartbeat stood still is not back before it moves: nothing is written to it until then."""
+        alive, began_ns = self._alive, time.monotonic_ns()
+        if alive is None:
+            return
+        alive.restart(began_ns)
+        while alive.still and not self._stopping:
+            for samples in connector.read([alive.tag]):
+                alive.see(samples, time.monotonic_ns())
+            if time.monotonic_ns() - began_ns > alive.within_ms * _MS:
+                raise ConnectorError(alive.reason)
+            self._receive(ALIVE_ASK_S)
+            self._give_up_waiting(alive.reason)
 
     def _lose(self, reason: str) -> None:
         """Close the link and say so once: the outcome of a loss stands next to the connection."""

@@ -45,7 +45,7 @@ port = {broker}
 credentials = "credentials.json"
 
 [sources.plant]
-{face}
+{source}
 timeout_ms = {timeout_ms}
 tags = "plant.csv"
 groups = {{ fast = 20, process = 100 }}
@@ -221,7 +221,7 @@ class Station:
     """One connect process beside a plant, and three buses: a watcher, the runtime's, and an MES."""
 
     def __init__(
-        self, folder: Path, broker: Address, ports: dict[str, Any], face: Face, lease_ms: float, timeout_ms: float
+        self, folder: Path, broker: Address, source: str, tag_list: str, lease_ms: float, timeout_ms: float
     ) -> None:
         self.folder = folder
         self.seen = Seen()
@@ -230,10 +230,10 @@ class Station:
         self.mes = self._bus(broker, "mes1")
         self.child: subprocess.Popen[bytes] | None = None
         self._part = 0
-        tags = (ROOT / "edge/sim/demo/tags" / face.tags).read_text()
+        tags = (ROOT / "edge/sim/demo/tags" / tag_list).read_text()
         (folder / "plant.csv").write_text(tags)
         (folder / "device.toml").write_text(
-            DEVICE.format(broker=broker.port, face=face.at(ports), lease_ms=lease_ms, timeout_ms=timeout_ms)
+            DEVICE.format(broker=broker.port, source=source, lease_ms=lease_ms, timeout_ms=timeout_ms)
         )
         (folder / "credentials.json").write_text(json.dumps({"connect-plant": PASSWORD}))
 
@@ -300,6 +300,7 @@ async def station(tmp_path: Path, line_broker: Address) -> AsyncIterator[Callabl
             plant: PlantProcess | int,
             *,
             face: Face = FACES["modbus"],
+            settings: str = "",
             lease_ms: float = 500,
             timeout_ms: float = 200,
             start: bool = True,
@@ -308,7 +309,7 @@ async def station(tmp_path: Path, line_broker: Address) -> AsyncIterator[Callabl
             folder = tmp_path / f"device{len(stations)}"
             folder.mkdir()
             ports = {"modbus_port": plant} if isinstance(plant, int) else plant.ports
-            made = Station(folder, broker, ports, face, lease_ms, timeout_ms)
+            made = Station(folder, broker, f"{face.at(ports)}\n{settings}", face.tags, lease_ms, timeout_ms)
             stations.append(made)
             await made.open(stack)
             if start:
