@@ -26,6 +26,7 @@ from edge.plc.modbus_link import (
     parse_options,
     plan_scan,
 )
+from edge.plc.modbus_requests import HoldingRegisters, InputRegisters
 from edge.plc.modbus_units import NoAnswer
 from edge.plc.planning import Planned
 from edge.plc.registers import Area, point_of
@@ -73,6 +74,8 @@ class TcpWire:
         self._client = ModbusTcpClient(
             source.host, port=source.port, timeout=source.timeout_ms / 1e3, retries=0, trace_packet=self._trace
         )
+        for answer in (HoldingRegisters, InputRegisters):
+            self._client.register(answer)
 
     def open(self, used: dict[int, set[Area]]) -> None:
         """Open the connection."""

@@ -20,8 +20,9 @@ from snap7.error import S7Error, S7TimeoutError
 from snap7.s7protocol import S7Protocol
 
 from edge.config.section import Section
+from edge.plc.batches import Decoding
 from edge.plc.forms import Kind
-from edge.plc.planning import Planned
+from edge.plc.planning import Planned, Plans
 from edge.plc.s7_points import (
     LARGEST_PDU,
     MAX_ITEMS,
@@ -36,7 +37,7 @@ from edge.plc.s7_points import (
 )  # fmt: skip
 from edge.plc.s7_points import planned as planned_request
 from edge.plc.s7_replies import Refused, pdu_of, read_items, written
-from edge.plc.s7_values import Reader, check_room, encode, header_size, reader_of
+from edge.plc.s7_values import check_room, encode, header_size, placed
 from edge.plc.tags import Native, Tag
 from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, TagError
@@ -154,13 +155,13 @@ class _Scan:
         """Plan the requests."""
         self.ranges = found
         self.requests = multi_reads(found, pdu, items)
-        self._readers: dict[Range, list[tuple[str, Reader]]] = {
-            one: [(point.tag.name, reader_of(point, one.address)) for point in one.points] for one in found
+        self._decodings: dict[Range, Decoding[bytes]] = {
+            one: Decoding(placed(point, one.address) for point in one.points) for one in found
         }
 
     def samples(self, of: Range, data: bytes) -> dict[str, Sample]:
         """Return the samples of a range's tags."""
-        return {name: _sample(read, data) for name, read in self._readers[of]}
+        return self._decodings[of].samples(lambda: data, data)
 
 
 class S7Connector:
@@ -173,7 +174,7 @@ class S7Connector:
         self._source = source
         self._where = f"{source.host}:{source.port}"
         self._options = options
-        self._scans: dict[tuple[str, ...], _Scan] = {}
+        self._scans = Plans[_Scan]()
         self._protocol = S7Protocol()
         self._link: _Link | None = None
         logging.getLogger("snap7").setLevel(logging.CRITICAL)  # a dead PLC is one event of ours, no line per try
@@ -209,10 +210,10 @@ class S7Connector:
 
     def read(self, tags: Sequence[Tag]) -> Iterator[dict[str, Sample]]:
         """Read in as few requests as the plan allows; a range that the PLC refuses is split until it answers."""
-        key = tuple(tag.name for tag in tags)
-        scan = self._scans.get(key)
+        scan = self._scans.get(tags)
         if scan is None:
-            scan = self._scans[key] = self._plan(ranges(tags, self._options.gap, self.pdu))
+            scan = self._plan(ranges(tags, self._options.gap, self.pdu))
+            self._scans.keep(tags, scan)
         waiting: list[_Scan] = [scan]
         settled: list[Range] = []
         while waiting:
@@ -234,7 +235,7 @@ class S7Connector:
             if split:
                 waiting.append(self._plan([half for one in split for half in one.halves()]))
         if len(settled) > len(scan.ranges):
-            self._scans[key] = self._plan(settled)
+            self._scans.keep(tags, self._plan(settled))
 
     def write(self, tag: Tag, value: Native) -> None:
         """Write one value in one request: a bit alone (its neighbours stay), a text only where there is room for it."""
@@ -311,13 +312,6 @@ def _settle(scan: _Scan, of: Range, answers: dict[int, bytes | Refused]) -> dict
             return {point.tag.name: bad for point in of.points}
         data.append(answer)
     return scan.samples(of, data[0] if len(data) == 1 else b"".join(data))
-
-
-def _sample(read: Reader, data: bytes) -> Sample:
-    try:
-        return Sample(value=read(data))
-    except TagError as error:
-        return Sample(quality=Quality.BAD, reason=str(error))
 
 
 def _first_line(error: BaseException) -> str:

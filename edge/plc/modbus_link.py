@@ -17,7 +17,8 @@ from pymodbus.pdu import ExceptionResponse, ModbusPDU
 from edge.config.section import Section
 from edge.plc.modbus_requests import GATEWAY, SPLIT_ON, mismatch, reads_of, refusal, write_of
 from edge.plc.modbus_units import NoAnswer, Unanswered, Unit
-from edge.plc.registers import MAX_BITS, MAX_REGISTERS, Area, Held, Reader, Request, plan, point_of
+from edge.plc.planning import Plans
+from edge.plc.registers import MAX_BITS, MAX_REGISTERS, Area, Held, Request, plan, point_of
 from edge.plc.tags import Native, Tag
 from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, TagError
@@ -107,7 +108,7 @@ class ModbusConnector:
         self._options = options
         self._units: dict[int, Unit] = {}
         self._used: dict[int, set[Area]] = {}
-        self._plans: dict[tuple[str, ...], list[Request]] = {}
+        self._plans = Plans[list[Request]]()
 
     def survey(self, tags: Sequence[Tag]) -> None:
         """See whose tags will be read: a link is not lost before all of these units are silent."""
@@ -126,12 +127,10 @@ class ModbusConnector:
 
     def read(self, tags: Sequence[Tag]) -> Iterator[dict[str, Sample]]:
         """Read in as few requests as the plan allows; a range that the device refuses is split until it answers."""
-        key = tuple(tag.name for tag in tags)
-        requests = self._plans.get(key)
-        if requests is None:
+        known = self._plans.get(tags)
+        if known is None:
             self.survey(tags)
-            requests = self._plans[key] = plan_scan(self._options, tags)
-        waiting = requests[::-1]
+        waiting = (known or plan_scan(self._options, tags))[::-1]
         answered: list[Request] = []
         while waiting:
             request = waiting.pop()
@@ -141,7 +140,8 @@ class ModbusConnector:
                 continue
             answered.append(request)
             yield samples
-        self._plans[key] = answered
+        if known is None or len(answered) != len(known):
+            self._plans.keep(tags, answered)
 
     def write(self, tag: Tag, value: Native) -> None:
         """Write one value in one request."""
@@ -179,7 +179,7 @@ class ModbusConnector:
                 return None
             return _bad(request, refusal(answer))
         held = Held(answer.bits if request.area.bits else answer.registers)
-        return {name: _sample(read, held) for name, read in request.readers}
+        return request.decoding.samples(lambda: held.straight, held)
 
     def _ask(self, unit: Unit, request: ModbusPDU) -> ModbusPDU:
         self.requests += 1
@@ -210,10 +210,3 @@ def checked(where: str, request: ModbusPDU, answer: ModbusPDU) -> str:
 def _bad(request: Request, reason: str) -> dict[str, Sample]:
     bad = Sample(quality=Quality.BAD, reason=reason)
     return {point.tag.name: bad for point in request.points}
-
-
-def _sample(read: Reader, held: Held) -> Sample:
-    try:
-        return Sample(value=read(held))
-    except TagError as error:
-        return Sample(quality=Quality.BAD, reason=str(error))

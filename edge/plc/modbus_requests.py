@@ -6,6 +6,7 @@ that a write's answer repeats the write, is checked here: RTU has no transaction
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Final
 
@@ -19,7 +20,9 @@ from pymodbus.pdu.bit_message import (
 from pymodbus.pdu.register_message import (
     MaskWriteRegisterRequest,
     ReadHoldingRegistersRequest,
+    ReadHoldingRegistersResponse,
     ReadInputRegistersRequest,
+    ReadInputRegistersResponse,
     WriteMultipleRegistersRequest,
 )
 
@@ -36,6 +39,22 @@ _READS: Final[dict[Area, type[ModbusPDU]]] = {
     Area.COIL: ReadCoilsRequest, Area.DISCRETE: ReadDiscreteInputsRequest, Area.HOLDING: ReadHoldingRegistersRequest,
     Area.INPUT: ReadInputRegistersRequest,
 }  # fmt: skip
+
+
+class HoldingRegisters(ReadHoldingRegistersResponse):
+    """An answer whose registers are unpacked at once: pymodbus takes 0.2 us for each."""
+
+    def decode(self, data: bytes) -> None:
+        """Take the registers; ValueError and struct.error end up as pymodbus' own refusal to read the message."""
+        if data[0] % 2 or data[0] >= len(data):
+            raise ValueError(f"{data[0]} bytes of registers in a message of {len(data)}")
+        self.registers = list(struct.unpack_from(f">{data[0] // 2}H", data, 1))
+
+
+class InputRegisters(HoldingRegisters, ReadInputRegistersResponse):
+    """The same from the table of input registers."""
+
+    function_code = ReadInputRegistersResponse.function_code
 
 
 def read_of(area: Area, address: int, count: int, unit: int) -> ModbusPDU:

@@ -7,9 +7,11 @@ multiple service packet). Both cover each spot exactly once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
+
+from edge.plc.tag import Tag
 
 
 class Spot(Protocol):
@@ -33,6 +35,9 @@ class Spot(Protocol):
 
 SpotT = TypeVar("SpotT", bound=Spot)
 ItemT = TypeVar("ItemT")
+KeyT = TypeVar("KeyT")
+HeldT = TypeVar("HeldT")
+_PLANS_KEPT: Final = 64
 _LOOK_BACK: Final = 16  # packets that a further item may still fill; more cost time and save next to nothing
 
 
@@ -60,6 +65,43 @@ class Planned:
     tags: int
     asked: int
     answered: int
+
+
+class Plans(Generic[ItemT]):
+    """What was planned for the tags of a scan. A poll group hands in the same tuple each time: it is found as itself.
+
+    5,000 names put together and hashed at each scan would take longer than half of their values.
+    """
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self._of_tuple: dict[int, tuple[Sequence[Tag], ItemT]] = {}
+        self._of_names: dict[tuple[str, ...], ItemT] = {}
+
+    def get(self, tags: Sequence[Tag]) -> ItemT | None:
+        """Return the plan of these tags, None where there is none yet."""
+        found = self._of_tuple.get(id(tags))
+        if found is not None and found[0] is tags:
+            return found[1]
+        plan = self._of_names.get(tuple(tag.name for tag in tags))
+        if plan is not None:
+            self._keep_tuple(tags, plan)
+        return plan
+
+    def keep(self, tags: Sequence[Tag], plan: ItemT) -> None:
+        """Keep a plan; the oldest gives way once there are many, as from a person who reads this and that."""
+        _bounded(self._of_names)[tuple(tag.name for tag in tags)] = plan
+        self._keep_tuple(tags, plan)
+
+    def _keep_tuple(self, tags: Sequence[Tag], plan: ItemT) -> None:
+        if isinstance(tags, tuple):
+            _bounded(self._of_tuple)[id(tags)] = tags, plan
+
+
+def _bounded(held: dict[KeyT, HeldT]) -> dict[KeyT, HeldT]:
+    if len(held) >= _PLANS_KEPT:
+        del held[next(iter(held))]
+    return held
 
 
 def runs(spots: Iterable[SpotT], reach_of: Callable[[SpotT], Reach]) -> list[tuple[SpotT, ...]]:

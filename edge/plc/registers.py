@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
+from edge.plc.batches import Decoding, Placed
 from edge.plc.binary import FORMATS, decoder_of, encode_numbers, size_of
 from edge.plc.forms import Kind
 from edge.plc.planning import Planned, Reach, runs
@@ -83,9 +84,9 @@ class Request:
         return Planned(tags=len(self.points), asked=12, answered=9 + data)
 
     @cached_property
-    def readers(self) -> tuple[tuple[str, Reader], ...]:
-        """Each tag's name with what takes its value out of an answer; made once."""
-        return tuple((point.tag.name, reader_of(point, self.address)) for point in self.points)
+    def decoding(self) -> Decoding[Held]:
+        """What takes the values of the tags out of an answer; made once."""
+        return Decoding(_placed(point, self.address) for point in self.points)
 
     def halves(self) -> tuple[Request, Request]:
         """Split by points: what a device that refuses the whole may still answer."""
@@ -214,6 +215,11 @@ class Held:
     def swapped(self) -> bytes:
         """The registers with their bytes swapped."""
         return struct.pack(f"<{len(self.words)}H", *self.words)
+
+
+def _placed(point: Point, start: int) -> Placed[Held]:
+    letter = "" if point.area.bits else _FORMATS.get(point.tag.form.element, "")
+    return Placed(point.tag, 2 * (point.address - start), letter, reader_of(point, start))
 
 
 def reader_of(point: Point, start: int) -> Reader:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
-from edge.plc.binary import decoder_of, encode_numbers, swapped_words
+from edge.plc.batches import Placed
+from edge.plc.binary import FORMATS, decoder_of, encode_numbers, swapped_words
 from edge.plc.coercion import engineering
 from edge.plc.forms import Kind, from_bcd, to_bcd
 from edge.plc.s7_points import Point
@@ -22,6 +23,11 @@ Reader = Callable[[bytes], Native]
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  # the PLC's clock has no zone
 _MICROSECOND: Final = timedelta(microseconds=1)
 _DTL: Final = struct.Struct(">HBBBBBBI")
+
+
+def placed(point: Point, start: int) -> Placed[bytes]:
+    """Return a tag's place in the bytes of a range that begins at `start`, with what takes its value out of them."""
+    return Placed(point.tag, point.address - start, FORMATS.get(point.tag.form.element, ""), reader_of(point, start))
 
 
 def reader_of(point: Point, start: int) -> Reader:

@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import functools
+import os
 import shutil
 import subprocess
 import tempfile
@@ -31,9 +32,10 @@ def server_program() -> Path:
 
 
 @contextlib.contextmanager
-def modbus_peer(*words: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+def modbus_peer(*words: str, registers: int = 200) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     """A running server: its port and process. `words` are its arguments: a series to replay."""
-    with subprocess.Popen([server_program(), *words], stdout=subprocess.PIPE, text=True) as child:
+    environment = os.environ | {"MODBUS_REGISTERS": str(registers)}
+    with subprocess.Popen([server_program(), *words], stdout=subprocess.PIPE, text=True, env=environment) as child:
         try:
             assert child.stdout is not None
             yield int(child.stdout.readline()), child

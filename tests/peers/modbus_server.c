@@ -3,7 +3,7 @@
  *   modbus_server [series.csv [first [last]]]     TCP: prints its port and serves until it is killed
  *   modbus_server rtu DEVICE UNIT                 RTU at 19200 8E1: prints its unit; register 0 holds it
  *
- * holding registers 0..199   each holds its own address at the start
+ * holding registers 0..199   each holds its own address at the start; MODBUS_REGISTERS says how many others
  * coils 0..63, inputs 0..63  off
  * input registers 0..1       the series' value, float32 ABCD; each read of register 0 takes the next row
  * input registers 2..3       that row's number, uint32 ABCD, from 0
@@ -97,10 +97,12 @@ static int serve_line(const char *device, int unit, modbus_mapping_t *map) {
 int main(int argc, char **argv) {
     struct sockaddr_in name;
     socklen_t size = sizeof name;
-    modbus_mapping_t *map = modbus_mapping_new(64, 64, 200, 5);
+    const char *wanted = getenv("MODBUS_REGISTERS");
+    int registers = wanted == NULL ? 200 : atoi(wanted);
+    modbus_mapping_t *map = modbus_mapping_new(64, 64, registers, 5);
     if (map == NULL)
         return 1;
-    for (int address = 0; address < 200; address++)
+    for (int address = 0; address < registers; address++)
         map->tab_registers[address] = address;
     if (argc == 4 && strcmp(argv[1], "rtu") == 0)
         return serve_line(argv[2], atoi(argv[3]), map);
