@@ -151,13 +151,13 @@ class ModbusConnector:
         unit = self._units.setdefault(number, Unit(number=number))
         if unit.rests(time.monotonic_ns()):
             unit.write_lost = True
-            raise TagError(f"{tag.name}: {unit.silent}")
+            raise TagError(_missed(tag, unit))
         try:
             answer = self._ask(unit, write_of(point, value, number))
         except NoAnswer as error:
             unit.write_lost = True
             self._silent(unit, str(error))
-            raise TagError(f"{tag.name}: {error}; whether the value arrived is not known") from error
+            raise TagError(_missed(tag, unit)) from error
         if isinstance(answer, ExceptionResponse):
             raise TagError(f"{tag.name} at {self._wire.where}: {refusal(answer)}")
 
@@ -212,6 +212,11 @@ def checked(where: str, request: ModbusPDU, answer: ModbusPDU) -> str:
     """Return why an answer can't be believed, with where it came from; "" if it can."""
     problem = mismatch(request, answer)
     return f"{where}: unit {request.dev_id}: {problem}" if problem else ""
+
+
+def _missed(tag: Tag, unit: Unit) -> str:
+    """The same at each try: a change would be told anew."""
+    return f"{tag.name}: {unit.silent}; whether what was written arrived is not known"
 
 
 def _bad(request: Request, reason: str) -> dict[str, Sample]:
