@@ -3,6 +3,7 @@
 RTU's answers have no number: a late answer looks like that to the next request. So a unit whose answer was lost is out
 of step, and so is each unit at first: it is asked nothing before it has answered a read of a table that none of its
 tags lies in. Units answer in order, so what it owed has come before, and no ordinary answer can be taken for this one.
+After an unanswered read of this kind, `timeout_ms` has to pass as well, lest its answer be taken for the next one's.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ unit that is silent makes its own tags Bad, and is asked again after 0.2 s, late
 Options: `device` (the port: a path in /dev/serial/by-id stays the same when the adapter is moved), `baudrate` (19200),
 `parity` (E, N or O), `stop_bits` (1; 2 without parity), `answer_ms` (how long a unit may think, 100), `turnaround_ms`
 (a pause before each request, for units that need more than 3.5 bytes), `echo` (the adapter hears itself), `settle_ms`
-(see below), {SHARED_OPTIONS}. `host` and `port` are not used; `timeout_ms` bounds `answer_ms`.
+(see below), {SHARED_OPTIONS}. `host` and `port` are not used; `timeout_ms` bounds `answer_ms`,
+and is how late an answer may come without being taken for another's.
 
 RTU's answers have no number. To take none for another's, a unit that missed one is first asked for a bit or register of
 a table that none of its tags lies in: a refusal will do. Units that give no answer at all to a function that they do
@@ -107,6 +109,7 @@ class RtuWire:
         self._used: dict[int, set[Area]] = {}
         self._in_step: set[int] = set()
         self._asked: dict[int, float] = {}  # when a unit was last asked
+        self._owed: dict[int, float] = {}  # when a unit was asked to get in step, and did not answer
         logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # a dead unit is one event of ours, no line per try
         self._line = SerialLine(
             LineSettings(
@@ -125,10 +128,7 @@ class RtuWire:
         self._used = used
         self._line.connect()
         settles = max((self._settles_s(unit) for unit in used), default=0.0)
-        try:
-            self._line.listen(settles)
-        except ConnectionException as error:
-            raise ConnectorError(self._lost(error)) from error
+        self._hear_out(max(settles, self._timeout_s))
         self._asked = dict.fromkeys(used, time.monotonic() - settles)
 
     def close(self) -> None:
@@ -137,8 +137,8 @@ class RtuWire:
 
     def ask(self, request: ModbusPDU) -> ModbusPDU:
         """Make one request, once more where its answer was lost and the unit is in step again."""
+        self._get_in_step(request.dev_id)
         try:
-            self._get_in_step(request.dev_id)
             return self._exchange(request)
         except NoAnswer as error:
             if self._settles_s(request.dev_id):
@@ -159,8 +159,27 @@ class RtuWire:
             if time.monotonic() - self._asked.get(unit, 0.0) < settles:
                 raise NoAnswer(f"{self.where}: unit {unit} is left alone for {settles:g} s, as an answer was lost")
         else:
-            self._exchange(read_of(self._probed(unit)[0], 0, 1, unit))
+            self._probe(unit)
         self._in_step.add(unit)
+
+    def _probe(self, unit: int) -> None:
+        """Ask for what no tag wants."""
+        owed = self._owed.get(unit)
+        try:
+            self._exchange(read_of(self._probed(unit)[0], 0, 1, unit))
+        except NoAnswer:
+            self._owed[unit] = self._asked[unit]
+            raise
+        if owed is not None:
+            self._hear_out(owed + self._timeout_s - time.monotonic())
+            self._owed.pop(unit)
+
+    def _hear_out(self, for_s: float) -> None:
+        """Throw away what comes."""
+        try:
+            self._line.listen(max(0.0, for_s))
+        except ConnectionException as error:
+            raise ConnectorError(self._lost(error)) from error
 
     def _exchange(self, request: ModbusPDU) -> ModbusPDU:
         unit = request.dev_id

@@ -16,7 +16,7 @@ from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
 from edge.config.section import Section
 from edge.plc.modbus_requests import GATEWAY, SPLIT_ON, mismatch, reads_of, refusal, write_of
-from edge.plc.modbus_units import NoAnswer, Unanswered, Unit
+from edge.plc.modbus_units import NoAnswer, Patience, Unanswered, Unit
 from edge.plc.planning import Plans
 from edge.plc.registers import MAX_BITS, MAX_REGISTERS, Area, Held, Request, plan, point_of
 from edge.plc.tags import Native, Tag
@@ -108,6 +108,7 @@ class ModbusConnector:
         self._options = options
         self._units: dict[int, Unit] = {}
         self._used: dict[int, set[Area]] = {}
+        self._unanswered: dict[tuple[int, Area, int, int], Patience] = {}
         self._plans = Plans[list[Request]]()
 
     def survey(self, tags: Sequence[Tag]) -> None:
@@ -115,7 +116,7 @@ class ModbusConnector:
         for point in map(point_of, tags):
             number = self._options.unit if point.unit is None else point.unit
             self._used.setdefault(number, set()).add(point.area)
-            self._units.setdefault(number, Unit(number))
+            self._units.setdefault(number, Unit(number=number))
 
     def connect(self) -> None:
         """Open the wire."""
@@ -147,16 +148,16 @@ class ModbusConnector:
         """Write one value in one request."""
         point = point_of(tag)
         number = self._options.unit if point.unit is None else point.unit
-        unit = self._units.setdefault(number, Unit(number))
+        unit = self._units.setdefault(number, Unit(number=number))
         if unit.rests(time.monotonic_ns()):
             unit.write_lost = True
-            raise TagError(f"{tag.name}: {unit.silent}")
+            raise TagError(_missed(tag, unit))
         try:
             answer = self._ask(unit, write_of(point, value, number))
         except NoAnswer as error:
             unit.write_lost = True
             self._silent(unit, str(error))
-            raise TagError(f"{tag.name}: {error}; whether the value arrived is not known") from error
+            raise TagError(_missed(tag, unit)) from error
         if isinstance(answer, ExceptionResponse):
             raise TagError(f"{tag.name} at {self._wire.where}: {refusal(answer)}")
 
@@ -165,15 +166,21 @@ class ModbusConnector:
         if request.count > (self._options.max_bits if request.area.bits else self._options.max_registers):
             return dict.fromkeys((point.tag.name for point in request.points), _TOO_LARGE)  # one tag: nothing to cut
         unit = self._units[request.unit]
-        if unit.rests(time.monotonic_ns()):
-            return _bad(request, unit.silent)
+        key = (request.unit, request.area, request.address, request.count)
+        for one in (unit, self._unanswered.get(key)):
+            if one is not None and one.rests(time.monotonic_ns()):
+                return _bad(request, one.silent)
         try:
             answer = self._ask(unit, reads_of(request))
         except NoAnswer as error:
             self._silent(unit, str(error))
             return _bad(request, str(error))
         except Unanswered as error:
-            return None if len(request.points) > 1 else _bad(request, str(error))
+            if len(request.points) > 1:
+                return None
+            self._unanswered.setdefault(key, Patience()).failed(str(error), time.monotonic_ns())
+            return _bad(request, str(error))
+        self._unanswered.pop(key, None)
         if isinstance(answer, ExceptionResponse):
             if answer.exception_code in SPLIT_ON and len(request.points) > 1:
                 return None
@@ -205,6 +212,11 @@ def checked(where: str, request: ModbusPDU, answer: ModbusPDU) -> str:
     """Return why an answer can't be believed, with where it came from; "" if it can."""
     problem = mismatch(request, answer)
     return f"{where}: unit {request.dev_id}: {problem}" if problem else ""
+
+
+def _missed(tag: Tag, unit: Unit) -> str:
+    """The same at each try: a change would be told anew."""
+    return f"{tag.name}: {unit.silent}; whether what was written arrived is not known"
 
 
 def _bad(request: Request, reason: str) -> dict[str, Sample]:

@@ -1,4 +1,4 @@
-"""Which units of a Modbus line or gateway answer: one that is silent is left alone for a while. Pure.
+"""Which units of a Modbus line or gateway answer, and to what: who is silent is left alone for a while. Pure.
 
 Times are nanoseconds of CLOCK_MONOTONIC, given by the caller.
 """
@@ -24,21 +24,19 @@ class Unanswered(TagError):
 
 
 @dataclass
-class Unit:
-    """One device. `silent`: why it is not taken to be there, "" while it answers; `write_lost`: it missed a write."""
+class Patience:
+    """With a unit, or with one request that a unit gives no answer to. `silent`: why it rests, "" while it answers."""
 
-    number: int
     silent: str = ""
-    write_lost: bool = False
     _tries: int = 0
     _retry_ns: int = 0
 
     def answered(self) -> None:
-        """It is there."""
+        """It has answered."""
         self.silent, self._tries = "", 0
 
     def failed(self, reason: str, now_ns: int) -> None:
-        """It did not answer: leave it alone, at each further time for longer."""
+        """It has not: leave it alone, at each further time for longer."""
         delay_s = min(MOST_S, FIRST_S * 2**self._tries) * random.uniform(0.7, 1.0)  # noqa: S311 - jitter
         self._tries = min(self._tries + 1, 10)
         self._retry_ns = now_ns + int(delay_s * 1e9)
@@ -47,3 +45,11 @@ class Unit:
     def rests(self, now_ns: int) -> bool:
         """Whether it is not to be asked yet."""
         return bool(self.silent) and now_ns < self._retry_ns
+
+
+@dataclass
+class Unit(Patience):
+    """One device. `write_lost`: it missed a write while it was silent."""
+
+    number: int = 1
+    write_lost: bool = False

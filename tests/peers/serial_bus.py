@@ -26,6 +26,7 @@ class SerialBus:
         self.port = folder / "ttyUSB0"
         self.asked: list[bytes] = []  # what the connector said
         self.spoil: Spoil = lambda piece: [piece]  # what the connector hears of what a unit says
+        self.echo = False  # whether the adapter hears itself
         self._ends: dict[int, int] = {}  # our side of each end -> the unit there
         self._kept: list[int] = []
         self._echoed: set[int] = set()
@@ -97,6 +98,8 @@ class SerialBus:
         piece = os.read(speaker, 4096)
         if speaker == self._adapter:
             self.asked.append(piece)
+            if self.echo:
+                self.say(piece)
             if piece[0] in self._echoed:
                 self._answer(piece)
             for end, number in ends.items():
