@@ -10,6 +10,7 @@ from typing import Final, Literal, Protocol, get_args
 from edge.sim.controller import Controller
 from edge.sim.image import LineState
 from edge.sim.ladder import Ladder
+from edge.sim.logix_controller import LogixController
 from edge.sim.plant_options import PlantOptions
 from edge.sim.s7_controller import S7Controller
 
@@ -21,7 +22,11 @@ class Face(Protocol):
     """One protocol server."""
 
     name: str
-    requests: int
+
+    @property
+    def requests(self) -> int:
+        """How many requests it has carried out."""
+        ...
 
     async def listen(self, host: str, port: int) -> int:
         """Start to serve; return the port."""
@@ -41,4 +46,6 @@ def tcp_faces(options: PlantOptions, ladder: Ladder, line: LineState) -> list[tu
     faces: list[tuple[Face, int]] = [(Controller(ladder, line), options.modbus_port)]
     if options.s7_port is not None:
         faces.append((S7Controller(ladder, line), options.s7_port))
+    if options.ethernetip_port is not None:
+        faces.append((LogixController(ladder, line), options.ethernetip_port))
     return faces

@@ -10,6 +10,7 @@ from pathlib import Path
 from edge.sim.ports import CAMERA_PORT, MODBUS_PORT
 
 _S7 = "serve the PLC by S7, too (tags/plant-s7.csv); 0 takes any free port"
+_LOGIX = "serve the PLC as a Logix controller, too (tags/plant-ethernetip.csv); 0 takes any free port"
 _RTU = "serve the PLC by Modbus RTU, too (tags/plant-rtu.csv): a serial port is made at PATH"
 
 
@@ -21,6 +22,7 @@ class PlantOptions:
     modbus_port: int = 0
     camera_port: int = 0
     s7_port: int | None = None
+    ethernetip_port: int | None = None
     rtu: Path | None = None
     control: Path | None = None
     parts_per_s: float = 20.0
@@ -38,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--modbus-port", type=int, default=MODBUS_PORT, help=port)
     parser.add_argument("--camera-port", type=int, default=CAMERA_PORT, help=port)
     parser.add_argument("--s7-port", type=int, default=None, help=_S7)
+    parser.add_argument("--ethernetip-port", type=int, default=None, metavar="PORT", help=_LOGIX)
     parser.add_argument("--rtu", type=Path, default=None, metavar="PATH", help=_RTU)
     parser.add_argument("--control", type=Path, default=None, help="unix socket for `plantedge sim state|fault|clear`")
     parser.add_argument("--parts-per-s", type=float, default=default.parts_per_s)

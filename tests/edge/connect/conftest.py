@@ -108,6 +108,10 @@ class Face:
 FACES = {
     "modbus": Face("modbus", (), 'driver = "modbus"\nport = {modbus_port}', "plant.csv"),
     "s7": Face("s7", ("--s7-port", "0"), 'driver = "s7"\nport = {s7_port}', "plant-s7.csv"),
+    "ethernetip": Face(
+        "ethernetip", ("--ethernetip-port", "0"), 'driver = "ethernetip"\nport = {ethernetip_port}',
+        "plant-ethernetip.csv",
+    ),
     "rtu": Face(
         "rtu", ("--rtu", "{folder}/ttyPLC"),
         'driver = "modbus_rtu"\noptions = {{ device = "{folder}/ttyPLC", baudrate = 19200 }}', "plant-rtu.csv",

@@ -16,6 +16,7 @@ from edge.plc.tags import Access, Tag
 from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, TagError
 from schemas.messages import Quality, Sample
+from tests.peers.logix_peer import logix_peer
 from tests.peers.modbus_peer import modbus_peer
 from tests.peers.opcua_peer import shared_opcua_peer
 from tests.peers.s7_peer import s7_peer
@@ -165,11 +166,39 @@ def node_opcua() -> Iterator[Peer]:
         )  # fmt: skip
 
 
+@contextlib.contextmanager
+def logix() -> Iterator[Peer]:
+    """Our own simulator, which tests/edge/sim/test_logix.py holds to two foreign clients."""
+    with logix_peer() as (port, child):
+
+        def stop() -> None:
+            child.kill()
+            child.wait(5)
+
+        yield Peer(
+            source=Source(
+                driver="ethernetip", port=port, tags="-", groups={}, timeout_ms=TIMEOUT_MS, options={"items": 4}
+            ),
+            good={
+                tag("Speed", "float32"): 12.5, tag("Word", "int16", scale=0.5): 2330.0, tag("Big", "int64"): -(2**40),
+                tag("Recipes[1].Temps[3]", "float32"): 3.5, tag("Text", "string:20"): "filler 1",
+                tag("Program:Main.Local", "int32"): 55, tag("Bits", "bool", bit=2): True, tag("Bits.1", "bool"): False,
+                tag("Flags[30]", "bool[3]"): [False, True, True], tag("Many[10]", "int32[3]"): [10, 11, 12],
+                tag("@1/1/7", "string:32"): "PlantEdge simulated Logix",
+            },
+            absent=tag("Nothing", "int32"),
+            writable=tag("Set", "float32", access=Access.WRITE),
+            unwritable=tag("Fixed", "float32", access=Access.WRITE),
+            wrong_address=tag("hr:7", "uint16"),
+            stop=stop,
+        )  # fmt: skip
+
+
 def tag(address: str, kind: str, **fields: object) -> Tag:
     return Tag(name=f"{address}.{kind}", address=address, type=kind, **fields)  # type: ignore[arg-type]
 
 
-PEERS = {"modbus": libmodbus, "modbus_rtu": libmodbus_rtu, "opcua": node_opcua, "s7": snap7}
+PEERS = {"ethernetip": logix, "modbus": libmodbus, "modbus_rtu": libmodbus_rtu, "opcua": node_opcua, "s7": snap7}
 
 
 @pytest.fixture(params=driver_names())
