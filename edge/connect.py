@@ -19,7 +19,8 @@ from bus.codec import encode
 from bus.typed import Publisher
 from edge.connectors import load_driver
 from edge.plc.gauges import SourceGauges
-from edge.plc.outputs import machine_of, output_problems, own_tags
+from edge.plc.output_tags import output_problems, own_tags
+from edge.plc.outputs import machine_of
 from edge.plc.poll import poll_groups
 from edge.plc.source import SourceLink
 from edge.plc.tag_failsafes import TagFailsafes

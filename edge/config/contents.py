@@ -22,7 +22,7 @@ from edge.engines import Setup, engine_file, engine_names
 from edge.inference.steps import op_names, read_options
 from edge.models.contract import CONTRACT_FILE, newest_version
 from edge.models.slot_store import PINNED_FILE
-from edge.plc.outputs import output_problems
+from edge.plc.output_tags import output_problems
 from edge.plc.tag_rows import read_rows
 from edge.plc.tags import KEYS, Tag, load_tags
 from edge.settings import Outputs, Settings, Source

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edge.plc.tags import INTEGERS, Access, Tag
+from edge.plc.tags import INTEGERS, Tag
 from edge.settings import Outputs
 from schemas.messages import Decision, Output, Phase, Proof, Verdict
 
@@ -209,64 +209,3 @@ def machine_of(outputs: Outputs, tags: Mapping[str, Tag], boot: str) -> OutputsM
     """Return the machine of outputs whose tags `output_problems` found right."""
     beat = tags.get(outputs.heartbeat)
     return OutputsMachine(outputs, boot, INTEGERS[beat.type][1] if beat is not None else 1)
-
-
-def own_tags(outputs: Outputs) -> set[str]:
-    """Return the tags that only decisions may write."""
-    return {name for name in (outputs.verdict, outputs.part, outputs.armed, outputs.heartbeat) if name}
-
-
-def output_problems(outputs: Mapping[str, Outputs], tags: Mapping[str, Tag]) -> list[str]:
-    """Return what is wrong with the tags of a source's outputs, which are by pipeline."""
-    problems = [problem for pipeline, one in outputs.items() for problem in _tag_problems(pipeline, one, tags)]
-    writers: dict[str, list[str]] = {}
-    for pipeline, one in outputs.items():
-        for name in (one.verdict, one.part, one.armed, one.heartbeat):
-            writers.setdefault(name, []).append(f"outputs.{pipeline}")
-    return problems + [
-        f"{name!r} is written by {' and '.join(by)}; each output has a tag of its own"
-        for name, by in writers.items()
-        if name and len(by) > 1
-    ]
-
-
-def _tag_problems(pipeline: str, outputs: Outputs, tags: Mapping[str, Tag]) -> list[str]:
-    wanted = (
-        ("verdict", outputs.verdict, ("bool",), True), ("part", outputs.part, tuple(INTEGERS), True),
-        ("armed", outputs.armed, ("bool",), True), ("rearm", outputs.rearm, ("bool",), False),
-        ("heartbeat", outputs.heartbeat, tuple(INTEGERS), True),
-    )  # fmt: skip
-    problems: list[str] = []
-    for key, name, types, written in wanted:
-        where, tag = f"outputs.{pipeline}: {key} {name!r}", tags.get(name)
-        if not name:
-            continue
-        if tag is None:
-            problems.append(f"{where} is not in the source's tag list; add it there")
-        elif tag.type not in types or tag.scaled:
-            problems.append(f"{where} is a {tag.type}; it has to be {' or '.join(types)}, not scaled")
-        elif written and tag.access is not Access.WRITE:
-            problems.append(f"{where} is read only; give it access rw in the tag list")
-    problems += _failsafe_problems(pipeline, outputs, tags)
-    if outputs.heartbeat and outputs.heartbeat_ms >= outputs.lease_ms:
-        problems.append(f"outputs.{pipeline}: heartbeat_ms has to be under lease_ms")
-    return problems
-
-
-def _failsafe_problems(pipeline: str, outputs: Outputs, tags: Mapping[str, Tag]) -> list[str]:
-    """A fail-safe value in the tag list must be the one that the outputs write, where they have one."""
-    held = (
-        ("verdict", outputs.verdict, outputs.failsafe), ("armed", outputs.armed, False),
-        ("part", outputs.part, None), ("heartbeat", outputs.heartbeat, None),
-    )  # fmt: skip
-    problems: list[str] = []
-    for key, name, value in held:
-        given = tags[name].failsafe if name in tags else None
-        if given is None or given is value:
-            continue
-        remedy = "leave it out there" if value is None else f"write {str(value).lower()}, or leave it out there"
-        problems.append(
-            f"outputs.{pipeline}: {key} {name!r} has failsafe {str(given).lower()} in the tag list, which is never "
-            f"written; {remedy}"
-        )
-    return problems

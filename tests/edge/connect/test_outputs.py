@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.plc.outputs import NOTHING, OutputsMachine, Put, Step, machine_of, output_problems, own_tags
+from edge.plc.output_tags import output_problems, own_tags
+from edge.plc.outputs import NOTHING, OutputsMachine, Put, Step, machine_of
 from edge.plc.tags import Access, Tag
 from edge.settings import Outputs
 from schemas.messages import Decision, Phase, Proof, Verdict
