@@ -164,7 +164,8 @@ class Decision(Message, frozen=True, kw_only=True):
 class Output(Message, frozen=True, kw_only=True):
     """What connect wrote to the PLC for one decision, acknowledged by the PLC. Latencies from the trigger.
 
-    `failsafe` is true where the fail-safe value was written in place of the verdict; `reason` then says why.
+    `failsafe` is true where the fail-safe value was written in place of the verdict; `reason` then says why. `manual`:
+    the outputs were the operator's, so nothing was written.
     """
 
     schema: str = "output/1"
@@ -178,6 +179,7 @@ class Output(Message, frozen=True, kw_only=True):
     late: bool
     time_ns: int
     reason: str = ""
+    manual: bool = False
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -292,12 +294,18 @@ class Event(Message, frozen=True, kw_only=True):
 
 
 class Write(Message, frozen=True, kw_only=True):
-    """A request to write one tag. The same `request_id` from the same origin is carried out once."""
+    """A request to write one tag. The same `request_id` from the same origin is carried out once.
+
+    `asked_ns`: the wall clock when it was asked, 0 if not said: what was asked before `connect` started is refused, so
+    that a repeat is not carried out twice over its restart. `on_behalf`: the person whom the origin acts for.
+    """
 
     schema: str = "write/1"
     request_id: str
     tag: str
     value: Value
+    asked_ns: int = 0
+    on_behalf: str = ""
 
 
 class Reply(Message, frozen=True, kw_only=True):

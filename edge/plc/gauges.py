@@ -86,7 +86,7 @@ class SourceGauges:
         match told:
             case Reading():
                 self._scans[told.group].scanned(told)
-            case Output():
+            case Output() if not told.manual:
                 self._outputs[told.pipeline].written(told)
             case LinkChange():
                 self._up.set(told.up)

@@ -46,17 +46,17 @@ class SourceLink:
         groups: list[PollGroup],
         tags: Mapping[str, Tag],
         machines: Mapping[str, OutputsMachine],
-        rearm_tags: Mapping[str, str],
+        heard: Mapping[str, Mapping[str, str]],
         open_connector: Callable[[], Connector],
         tell: Tell,
         boot: str,
         failsafes: TagFailsafes | None = None,
     ) -> None:
-        """`machines` and `rearm_tags` are by pipeline; `failsafes` are of the tags that no pipeline writes."""
+        """`machines` and `heard` are by pipeline, see `OutputWriter`, as are `failsafes`."""
         self.progress_ns = time.monotonic_ns()
         self._name = name
         self._groups = groups
-        self._outputs = OutputWriter(machines, rearm_tags, tags, tell, failsafes or TagFailsafes((), tell))
+        self._outputs = OutputWriter(machines, heard, tags, tell, failsafes or TagFailsafes((), tell))
         self._open_connector = open_connector
         self._tell = tell
         self._boot = boot
@@ -170,8 +170,13 @@ class SourceLink:
 
     def _write(self, connector: Connector, job: WriteJob) -> None:
         """Write and read back."""
-        self._outputs.failsafes.written(job.tag)
         try:
+            mode = self._outputs.switch(connector, job)
+            if mode is not None:
+                self._writes_done += 1
+                self._tell(Written(job, mode))
+                return
+            self._outputs.failsafes.written(job.tag)
             connector.write(job.tag, job.value)
             back = {name: sample for part in connector.read([job.tag]) for name, sample in part.items()}
         except TagError as error:
@@ -314,6 +319,7 @@ class SourceLink:
             "links": self._links, "losses": self._losses, "scans": sum(group.scans for group in self._groups),
             "late_scans": sum(group.late_scans for group in self._groups), "decisions_lost": self._decisions_lost,
             "decisions_expired": self._decisions_expired, "decisions_repeated": self._outputs.repeats,
+            "acks_missed": self._outputs.acks_missed, "results_dropped": self._outputs.results_dropped,
             "writes": self._writes_done, "writes_failed": self._writes_failed, **asdict(self._outputs.counts),
         }  # fmt: skip
         for group in self._groups:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge.plc.outputs import Change
+from edge.plc.outputs import Change, Ownership
 from edge.plc.tags import Native, Tag
 from schemas.messages import Decision, Output, Reading, Value
 
@@ -20,12 +20,13 @@ class Decided:
 
 @dataclass(frozen=True)
 class WriteJob:
-    """A write that the write path has admitted; `key` (origin, request id) is for who asked, and so is `note`."""
+    """A write that the write path has admitted; `key` (origin, request id), `note`, `on_behalf` are for who asked."""
 
     key: tuple[str, str]
     tag: Tag
     value: Native
     note: str = ""
+    on_behalf: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,14 @@ class FailsafeChange:
 
 
 @dataclass(frozen=True)
+class OwnerChange:
+    """The outputs of a pipeline have become manual, or automatic again."""
+
+    pipeline: str
+    owner: Ownership
+
+
+@dataclass(frozen=True)
 class TagsFailsafe:
     """The fail-safe values of tags were written for `reason`; `refused`: tag -> what the PLC said."""
 
@@ -78,5 +87,5 @@ class Counters:
     values: dict[str, float]
 
 
-Told = Reading | Output | Written | LinkChange | FailsafeChange | TagsFailsafe | OutputRefused | Counters
+Told = Reading | Output | Written | LinkChange | FailsafeChange | OwnerChange | TagsFailsafe | OutputRefused | Counters
 Tell = Callable[[Told], None]

@@ -1,7 +1,9 @@
 """The write path's rules: which requests to write a tag are carried out. Pure but for the clock of its rate limits.
 
-A tag must exist, be `rw`, not belong to a pipeline's outputs, and the value must lie in its range. A request is carried
-out once per (origin, request id); its repeat gets the same answer. The origin is the topic's, which the broker binds.
+A tag must exist, be `rw`, not belong to a pipeline's outputs unless these are manual (their thread knows), and the
+value must lie in its range. A request is carried out once per (origin, request id); its repeat gets the same answer, and
+after a restart of this process a refusal, where it says when it was asked. The origin is the topic's, which the broker
+binds.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import difflib
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from time import monotonic_ns
+from time import monotonic_ns, time_ns
 
 from bus.typed import RateLimit
 from edge.plc.coercion import coerce, same_moment
@@ -48,6 +50,7 @@ class WriteGate:
         self, tags: Mapping[str, Tag], reserved: Collection[str], clock: Callable[[], int] = monotonic_ns
     ) -> None:
         """`reserved` tags are written by decisions alone."""
+        self._begun_ns = time_ns()
         self._tags = tags
         self._reserved = frozenset(reserved)
         self._clock = clock
@@ -67,6 +70,10 @@ class WriteGate:
             if (known.write.tag, known.write.value) != (write.tag, write.value):
                 raise WriteRefused(f"request id {write.request_id!r} stands for another write; use a new one")
             return known.reply
+        if 0 < write.asked_ns < self._begun_ns:
+            raise WriteRefused(
+                "asked before this connect started, so it may have been carried out; read the tag and ask anew"
+            )
         self._remember(key, _Known(write))
         try:
             return self._checked(write)
@@ -104,6 +111,11 @@ class WriteGate:
         if not self._all.take():
             raise WriteRefused(f"this source takes at most {SOURCE_HZ:g} writes a second")
         return Admitted(tag, value, _clamped(tag, write.value, value))
+
+
+def mode_tag(pipeline: str) -> Tag:
+    """Return what is written to switch a pipeline's outputs: no tag of the PLC (its name can't be one), a text."""
+    return Tag(name=f"outputs/{pipeline}/mode", address="", type="string:6", access=Access.WRITE)
 
 
 def refusal(request_id: str, reason: str) -> Reply:
