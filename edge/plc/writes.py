@@ -1,9 +1,9 @@
 """The write path's rules: which requests to write a tag are carried out. Pure but for the clock of its rate limits.
 
 A tag must exist, be `rw`, not belong to a pipeline's outputs unless these are manual (their thread knows), and the
-value must lie in its range. A request is carried out once per (origin, request id); its repeat gets the same answer, and
-after a restart of this process a refusal, where it says when it was asked. The origin is the topic's, which the broker
-binds.
+value must lie in its range. A request is carried out once per (origin, request id); its repeat gets the same answer,
+and after a restart of this process a refusal, where it says when it was asked. The origin is the topic's, which the
+broker binds.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from edge.sim.ladder import Ladder
 
-COIL_REJECT, COIL_ARMED = 0, 1
-HOLD_PART_ID, HOLD_HEARTBEAT, HOLD_SETPOINT = 0, 2, 10
-HOLDING, INPUTS = 12, 7
+COIL_REJECT, COIL_ARMED, COIL_DATA_VALID = 0, 1, 2
+HOLD_PART_ID, HOLD_HEARTBEAT, HOLD_RESULT_ID, HOLD_SETPOINT = 0, 2, 3, 10
+HOLDING, INPUTS = 12, 8
 TRIGGER_S = 0.01  # the trigger bit stays on for so long
 
 
@@ -81,6 +81,7 @@ class Controller:
         """Called by the server on each access: refresh what is read, carry out what is written."""
         self.requests += 1
         now_s = time.monotonic()
+        self._ladder.scan(now_s)
         if values is None:
             registers[: len(registers) - 1] = self._block(function, now_s)[: len(registers) - 1]
         elif function in (5, 15):
@@ -92,14 +93,14 @@ class Controller:
     def _block(self, function: int, now_s: float) -> list[int]:
         ladder, line = self._ladder, self._line
         if function == 1:
-            return [ladder.reject | ladder.armed << 1]
+            return [ladder.reject | ladder.armed << 1 | ladder.data_valid << 2]
         if function == 2:
             trigger = now_s - line.trigger_s < TRIGGER_S
             return [trigger | line.running << 1 | ladder.rearm(now_s) << 2 | ladder.watchdog_tripped << 3]
         if function == 4:
             return [
                 *_words(">f", line.speed_ppm), round(line.motor_c * 10) & 0xFFFF, round(line.fill_c * 10) & 0xFFFF,
-                *_words(">I", line.parts), int(now_s * 10) & 0xFFFF,
+                *_words(">I", line.parts), int(now_s * 10) & 0xFFFF, ladder.result_ack,
             ]  # fmt: skip
         return self._holding
 
@@ -109,6 +110,8 @@ class Controller:
                 self._ladder.reject = value
             elif coil == COIL_ARMED:
                 self._ladder.write_armed(value, now_s)
+            elif coil == COIL_DATA_VALID:
+                self._ladder.data_valid = value
 
     def _write_holding(self, address: int, values: list[int], now_s: float) -> None:
         end = address + len(values)
@@ -116,6 +119,8 @@ class Controller:
         if address <= HOLD_PART_ID < end:
             (part_id,) = struct.unpack(">I", struct.pack(">2H", *self._holding[HOLD_PART_ID : HOLD_PART_ID + 2]))
             self._ladder.write_part_id(part_id)
+        if address <= HOLD_RESULT_ID < end:
+            self._ladder.write_result_id(self._holding[HOLD_RESULT_ID])
         if address <= HOLD_HEARTBEAT < end:
             self._ladder.write_heartbeat(self._holding[HOLD_HEARTBEAT], now_s)
         if address <= HOLD_SETPOINT + 1 and end > HOLD_SETPOINT:

@@ -58,6 +58,8 @@ class PlantOptions:
     travel_ms: float = 60.0
     seed: int = 1
     manual_rearm: bool = False
+    cycle_ms: float = 0.0
+    handshake: bool = False
 
 
 class Plant:
@@ -70,7 +72,7 @@ class Plant:
         self._began_s = time.monotonic()
         stream = PartStream(options.seed, options.defect_rate)
         self.state = LineState()
-        self.ladder = Ladder(self._began_s, options.manual_rearm)
+        self.ladder = Ladder(self._began_s, options.manual_rearm, options.cycle_ms / 1e3, options.handshake)
         self.controller = Controller(self.ladder, self.state)
         self.gearbox = Gearbox(options.seed, self.state)
         self.trays = TrayStream(options.seed, options.defect_rate)
@@ -258,6 +260,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--travel-ms", type=float, default=default.travel_ms, help="from the camera to the ejector")
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--manual-rearm", action="store_true", help="the reset is pressed by `sim rearm` alone")
+    parser.add_argument(
+        "--cycle-ms", type=float, default=default.cycle_ms, help="of the PLC's program; 0 runs it at each write"
+    )
+    parser.add_argument("--handshake", action="store_true", help="the PLC latches by result id and acknowledges it")
 
 
 def options_of(arguments: argparse.Namespace) -> PlantOptions:
