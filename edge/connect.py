@@ -191,7 +191,7 @@ class WritePath:
         try:
             admitted = self._gate.admit(origin, write)
         except WriteRefused as refused:
-            reply = refusal(write.request_id, str(refused))
+            reply = refusal(write.request_id, str(refused), refused.code)
             self._audit(origin, write, reply)
             self._send(reply, back)
             return
@@ -207,7 +207,7 @@ class WritePath:
         """Answer a request that the link has carried out, or could not."""
         job = written.job
         origin, request_id = job.key
-        reply = answer(request_id, job.tag, job.value, written.value, written.problem, job.note)
+        reply = answer(request_id, job.tag, job.value, written.value, written.problem, job.note, written.code)
         self._gate.settle(job.key, reply)
         write = Write(request_id=request_id, tag=job.tag.name, value=job.value, on_behalf=job.on_behalf)
         self._audit(origin, write, reply)
@@ -221,7 +221,7 @@ class WritePath:
         self._seq += 1
         stamped = Reply(
             epoch=self._epoch, seq=self._seq, request_id=reply.request_id, ok=reply.ok, value=reply.value,
-            reason=reply.reason[:1000],
+            reason=reply.reason[:1000], code=reply.code,
         )  # fmt: skip
         self._process.bus.publish(reply_to, encode(REPLY, stamped), qos=REPLY.qos, correlation=correlation)
 

@@ -115,11 +115,15 @@ class Engine(Section):
 
 
 class OpcUa(Section):
-    """The OPC UA server. `anonymous` lets a client without credentials read (never write)."""
+    """The OPC UA server. `anonymous` lets a client without credentials read (never write).
+
+    `writers`: the names of those `users` who may write `rw` tags, and switch outputs to manual and back.
+    """
 
     endpoint: str = "opc.tcp://127.0.0.1:4840"
     anonymous: bool = False
     users: str = ""
+    writers: list[str] = []
     tick_ms: Milliseconds = 100
 
 

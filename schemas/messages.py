@@ -308,14 +308,31 @@ class Write(Message, frozen=True, kw_only=True):
     on_behalf: str = ""
 
 
+class ReplyCode(StrEnum):
+    """What became of a write, for programs."""
+
+    NONE = ""
+    DONE = "done"
+    CLAMPED = "clamped"  # done, with the nearer end of the tag's range
+    UNKNOWN_TAG = "unknown_tag"
+    NOT_WRITABLE = "not_writable"
+    OUT_OF_RANGE = "out_of_range"  # or not of the tag's type
+    RATE = "rate"
+    NO_LINK = "no_link"  # not carried out
+    UNSURE = "unsure"  # the link was lost meanwhile: it may have been carried out
+    MISMATCH = "mismatch"  # the PLC holds another value
+    REFUSED = "refused"  # by the PLC, or for another reason
+
+
 class Reply(Message, frozen=True, kw_only=True):
-    """The answer to a `Write` or a `ConfigSet`: `value` as read back, or the reason why not."""
+    """The answer to a `Write` or a `ConfigSet`: `value` as read back, or the reason why not; `code` of a write."""
 
     schema: str = "reply/1"
     request_id: str
     ok: bool
     value: Value = None
     reason: str = ""
+    code: ReplyCode = ReplyCode.NONE
 
 
 class Relearn(Message, frozen=True, kw_only=True):

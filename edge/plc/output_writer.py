@@ -14,8 +14,8 @@ from edge.plc.tag_failsafes import TagFailsafes
 from edge.plc.tags import Tag, coerce
 from edge.plc.told import Decided, FailsafeChange, OutputRefused, OwnerChange, Tell, WriteJob
 from edge.plc.writes import mode_tag
-from schemas.errors import TagError
-from schemas.messages import Quality, Sample, Value
+from schemas.errors import TagError, WriteRefused
+from schemas.messages import Quality, ReplyCode, Sample, Value
 
 MANUAL, AUTO = "manual", "auto"
 REQUESTED = "a write request"  # whoever asks: one may give back what another took, and the audit names both
@@ -93,9 +93,9 @@ class OutputWriter:
         self.failsafes.tick(connector, time.monotonic_ns())
 
     @property
-    def manual(self) -> set[str]:
-        """The pipelines whose outputs are the operator's."""
-        return {name for name, machine in self._machines.items() if machine.manual}
+    def modes(self) -> dict[str, bool]:
+        """By pipeline, whether its outputs are the operator's."""
+        return {name: machine.manual for name, machine in self._machines.items()}
 
     @property
     def acks_missed(self) -> int:
@@ -111,7 +111,7 @@ class OutputWriter:
         """Carry out a write of a pipeline's mode; return the mode that holds now, None if the write is of a real tag.
 
         Raises:
-            TagError: no such mode, or the tag is a pipeline's while its outputs are automatic.
+            WriteRefused: no such mode, or the tag is a pipeline's while its outputs are automatic.
             ConnectorError: the link failed.
         """
         pipeline = self._modes.get(job.tag.name)
@@ -119,7 +119,8 @@ class OutputWriter:
             self._refuse_while_automatic(job.tag)
             return None
         if job.value not in (MANUAL, AUTO):
-            raise TagError(f"{job.tag.name} is {AUTO!r} or {MANUAL!r}, not {job.value!r}")
+            reason = f"{job.tag.name} is {AUTO!r} or {MANUAL!r}, not {job.value!r}"
+            raise WriteRefused(reason, ReplyCode.OUT_OF_RANGE)
         machine = self._machines[pipeline]
         self._carry_out(connector, pipeline, machine.own(job.value == MANUAL, REQUESTED, time.monotonic_ns()))
         return MANUAL if machine.manual else AUTO
@@ -127,9 +128,9 @@ class OutputWriter:
     def _refuse_while_automatic(self, tag: Tag) -> None:
         pipeline = self._operators.get(tag.name)
         if pipeline is not None and not self._machines[pipeline].manual:
-            raise TagError(
-                f"{tag.name} is written by a pipeline's decisions alone; write {MANUAL!r} to {mode_tag(pipeline).name} "
-                "first"
+            remedy = f"write {MANUAL!r} to {mode_tag(pipeline).name} first"
+            raise WriteRefused(
+                f"{tag.name} is written by a pipeline's decisions alone; {remedy}", ReplyCode.NOT_WRITABLE
             )
 
     def scanned(self, connector: Connector, samples: Mapping[str, Sample], scan_ns: int) -> None:

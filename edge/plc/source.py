@@ -25,8 +25,8 @@ from edge.plc.poll import PollGroup, most_urgent
 from edge.plc.tag_failsafes import TagFailsafes
 from edge.plc.tags import Tag
 from edge.plc.told import Counters, Decided, LinkChange, Tell, WriteJob, Written
-from schemas.errors import ConnectorError, TagError
-from schemas.messages import LINK_LOST, Decision, Proof, Quality, Reading, Sample
+from schemas.errors import ConnectorError, TagError, WriteRefused
+from schemas.messages import LINK_LOST, Decision, Proof, Quality, Reading, ReplyCode, Sample
 
 log = logging.getLogger(__name__)
 BACKOFF_FIRST_S, BACKOFF_MOST_S = 0.1, 2.0
@@ -138,7 +138,13 @@ class SourceLink:
         while len(self._decisions) > DECISIONS_KEPT:
             self._decisions_lost += self._decisions.popleft().decision.proof is Proof.PART
         while len(self._writes) > WRITES_KEPT:
-            self._tell(Written(self._writes.popleft(), problem=f"over {WRITES_KEPT} writes wait; try again later"))
+            self._tell(
+                Written(
+                    self._writes.popleft(),
+                    problem=f"over {WRITES_KEPT} writes wait; try again later",
+                    code=ReplyCode.RATE,
+                )
+            )
 
     def _serve(self, connector: Connector) -> None:
         """Carry out decisions, then timers, then one write at a time."""
@@ -179,13 +185,14 @@ class SourceLink:
             self._outputs.failsafes.written(job.tag)
             connector.write(job.tag, job.value)
             back = {name: sample for part in connector.read([job.tag]) for name, sample in part.items()}
-        except TagError as error:
+        except (TagError, WriteRefused) as error:
             self._writes_failed += 1
-            self._tell(Written(job, problem=str(error)))
+            code = ReplyCode(error.code) if isinstance(error, WriteRefused) else ReplyCode.REFUSED
+            self._tell(Written(job, problem=str(error), code=code))
             return
         except ConnectorError as error:
             self._writes_failed += 1
-            self._tell(Written(job, problem=f"{error}; whether the value arrived is not known"))
+            self._tell(Written(job, problem=f"{error}; whether the value arrived is not known", code=ReplyCode.UNSURE))
             raise
         sample = back.get(job.tag.name, Sample(quality=Quality.BAD, reason="not read back"))
         self._writes_done += 1
@@ -259,7 +266,7 @@ class SourceLink:
         self._decisions.clear()
         while self._writes:
             self._writes_failed += 1
-            self._tell(Written(self._writes.popleft(), problem=reason))
+            self._tell(Written(self._writes.popleft(), problem=reason, code=ReplyCode.NO_LINK))
 
     def _connect(self) -> None:
         """Open a new connector, write the fail-safe first, and count the link as up once a scan has succeeded."""
@@ -322,6 +329,7 @@ class SourceLink:
             "acks_missed": self._outputs.acks_missed, "results_dropped": self._outputs.results_dropped,
             "writes": self._writes_done, "writes_failed": self._writes_failed, **asdict(self._outputs.counts),
         }  # fmt: skip
+        values |= {f"{name}_manual": float(manual) for name, manual in self._outputs.modes.items()}
         for group in self._groups:
             values[f"{group.name}_scan_ms_max"], values[f"{group.name}_jitter_ms_max"] = group.take_maxima()
         self._tell(Counters(values))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edge.plc.outputs import Change, Ownership
 from edge.plc.tags import Native, Tag
-from schemas.messages import Decision, Output, Reading, Value
+from schemas.messages import Decision, Output, Reading, ReplyCode, Value
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,12 @@ class WriteJob:
 
 @dataclass(frozen=True)
 class Written:
-    """What became of a write: the value read back, or the problem."""
+    """What became of a write: the value read back, or the problem and its code."""
 
     job: WriteJob
     value: Value = None
     problem: str = ""
+    code: ReplyCode = ReplyCode.REFUSED
 
 
 @dataclass(frozen=True)
