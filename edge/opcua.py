@@ -84,7 +84,7 @@ async def _open_writes(process: Process, core: WritingServer, space: Space) -> N
                 paths[f"Sources/{source}/{tag.name}"] = Target(source, tag)
     nodes = {(target.source, target.tag.name): path for path, target in paths.items()}
     await space.allow_writes(paths)
-    requests = WriteRequests(process, lambda target, value: space.held(nodes[target.source, target.tag.name], value))
+    requests = WriteRequests(process, lambda target, value: space.hold(nodes[target.source, target.tag.name], value))
     core.open_for({space.identifier(path): target for path, target in paths.items()}, requests.carry)
 
 

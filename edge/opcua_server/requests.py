@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 from uuid import uuid4
 
@@ -22,7 +22,7 @@ ANSWER_S: Final = 4.0  # under what OPC UA clients wait, 5 s and more
 class WriteRequests:
     """Write requests of this process; `told` hears what the PLC holds after each that was carried out."""
 
-    def __init__(self, process: Process, told: Callable[[Target, Value], None]) -> None:
+    def __init__(self, process: Process, told: Callable[[Target, Value], Awaitable[None]]) -> None:
         """Ask nothing yet."""
         self._process = process
         self._told = told
@@ -51,5 +51,5 @@ class WriteRequests:
         except CodecError:
             return StatusCodes.BadUnexpectedError
         if reply.ok or reply.code is ReplyCode.MISMATCH:
-            self._told(target, reply.value)
+            await self._told(target, reply.value)
         return STATUS[reply.code]

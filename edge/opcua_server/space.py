@@ -203,9 +203,10 @@ class Space:
         """Return the identifier of the node at a path."""
         return f"{self._root}/{path}"
 
-    def held(self, path: str, value: Value) -> None:
-        """Take what a node was read back to hold."""
+    async def hold(self, path: str, value: Value) -> None:
+        """Show at once what the PLC was read back to hold: a client that wrote reads it next."""
         self._put(path, value, moment(time.time_ns()), status_code(Quality.GOOD, ""))
+        await self.write_pending()
 
     async def _property(self, node: Node, path: str, name: str, value: ua.Variant) -> None:
         await node.add_property(self._node_id(f"{path}/{name}"), ua.QualifiedName(name, 0), value)
