@@ -4,10 +4,12 @@ import re
 
 import pytest
 
+from edge.plc.ladder_page import FILE, page
 from edge.plc.ladder_text import ladder, scl, structured_text
 from edge.plc.output_tags import HOOKS, used
 from edge.plc.tag import Access, Tag
 from edge.settings import Outputs
+from tests.conftest import ROOT
 
 ADDRESSES = {
     "verdict": ("bool", "DB1.DBX0.0"), "data_valid": ("bool", "DB1.DBX0.1"), "armed": ("bool", "DB1.DBX0.2"),
@@ -114,3 +116,8 @@ def test_the_watchdog_waits_for_five_heartbeats_and_no_less_than_half_a_second()
     assert "T#500MS" in structured_text(EVERY, TAGS)
     slow = EVERY.model_copy(update={"heartbeat_ms": 300, "lease_ms": 1000})
     assert "T#1500MS" in structured_text(slow, TAGS)
+
+
+def test_the_page_is_the_generated_one() -> None:
+    assert (ROOT / FILE).read_text() == page(), "run: python -m edge.plc.ladder_page"
+    assert all(f"| `{hook.key}` |" in page() for hook in HOOKS)

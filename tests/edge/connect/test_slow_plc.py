@@ -135,7 +135,7 @@ async def test_over_a_real_link_a_burst_reaches_a_slow_plc_one_by_one(
 
 
 @pytest.mark.slow
-async def test_a_plc_that_answers_no_number_is_told_and_rejects(
+async def test_a_plc_that_answers_no_number_passes_nobody(
     start_plant: Any, station: Any, leased: Any, wait_until: Any
 ) -> None:
     plant = start_plant("--parts-per-s", "5", "--travel-ms", "500")
