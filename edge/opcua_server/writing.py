@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, cast
 
 from asyncua import ua
 from asyncua.crypto.permission_rules import User, UserRole
@@ -46,31 +46,46 @@ class Target:
     tag: Tag
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a client wants to write, out of asyncua's WriteValue."""
+
+    node: ua.NodeId
+    attribute: int
+    variant: ua.VariantType | None
+    value: Value
+    whole: bool  # no index range, and no status that is not Good
+
+
+def wanted_of(given: Any) -> Wanted:
+    """Read an asyncua WriteValue, whose fields have no types that a checker sees."""
+    status, variant = given.Value.StatusCode, given.Value.Value
+    whole = not given.IndexRange and (status is None or bool(status.is_good()))
+    kind, value = (None, None) if variant is None else (variant.VariantType, variant.Value)
+    return Wanted(given.NodeId, given.AttributeId, kind, value, whole)
+
+
 Carry = Callable[[Target, Value, str], Awaitable[int]]  # target, value, user -> status code
 
 
 def judge(
-    targets: Mapping[str, Target], writers: Collection[str], user: str, wanted: ua.WriteValue
+    targets: Mapping[str, Target], writers: Collection[str], user: str, wanted: Wanted
 ) -> tuple[Target, Value] | int:
     """Return what to ask the connector for, or the status code of a write that never gets there. Pure."""
-    target = targets.get(str(wanted.NodeId.Identifier))
-    if wanted.AttributeId != AttributeIds.Value or target is None:
+    target = targets.get(str(wanted.node.Identifier))
+    if wanted.attribute != AttributeIds.Value or target is None:
         return StatusCodes.BadNotWritable
     if not user or user not in writers:  # an anonymous session has no name
         return StatusCodes.BadUserAccessDenied
-    given = wanted.Value
-    if wanted.IndexRange or (given.StatusCode is not None and not given.StatusCode.is_good()):
+    if not wanted.whole:
         return StatusCodes.BadWriteNotSupported
-    variant = given.Value
-    if variant is None or variant.VariantType != variant_of(target.tag):
-        return StatusCodes.BadTypeMismatch
-    if isinstance(variant.Value, list) is not bool(target.tag.count):
+    if wanted.variant != variant_of(target.tag) or isinstance(wanted.value, list) is not bool(target.tag.count):
         return StatusCodes.BadTypeMismatch
     try:
-        coerce(target.tag, variant.Value)
+        coerce(target.tag, wanted.value)
     except TagError:
         return StatusCodes.BadOutOfRange
-    return target, variant.Value
+    return target, wanted.value
 
 
 class WritingServer(InternalServer):
@@ -89,12 +104,13 @@ class WritingServer(InternalServer):
 
     def create_session(self, name: str, user: User = _NOBODY, external: bool = False) -> InternalSession:
         """Return a session whose writes come here; our own ones are asyncua's."""
-        kind = WritingSession if external else InternalSession
-        return kind(self, self.aspace, self.subscription_service, name, user=user, external=external)
+        if external:
+            return WritingSession(self.carry_out, self, name, user)
+        return super().create_session(name, user, external)
 
-    async def carry_out(self, user: str, wanted: ua.WriteValue) -> ua.StatusCode:
+    async def carry_out(self, user: str, wanted: Wanted) -> ua.StatusCode:
         """Carry out one write of a client."""
-        if wanted.NodeId not in self.aspace:
+        if wanted.node not in self.aspace:
             return _status(StatusCodes.BadNodeIdUnknown)
         judged = judge(self._targets, self._writers, user, wanted)
         if isinstance(judged, int):
@@ -105,17 +121,26 @@ class WritingServer(InternalServer):
 
 
 class WritingSession(InternalSession):
-    """A client's session."""
+    """A client's session, whose writes `carry_out` carries out."""
 
-    iserver: WritingServer
+    def __init__(
+        self,
+        carry_out: Callable[[str, Wanted], Awaitable[ua.StatusCode]],
+        server: InternalServer,
+        name: str,
+        user: User,
+    ) -> None:
+        """Open it, not yet activated."""
+        super().__init__(server, server.aspace, server.subscription_service, name, user=user, external=True)
+        self._carry_out = carry_out
 
     async def write(self, params: ua.WriteParameters) -> list[ua.StatusCode]:
         """Ask for all nodes at once, and answer when each is settled."""
-        user = (self.user.name or "") if self.user is not None else ""
-        nodes = params.NodesToWrite
+        user = self.user.name or ""
+        nodes = cast("list[object]", cast(Any, params).NodesToWrite)
         if len(nodes) > MOST_NODES:
             return [_status(StatusCodes.BadTooManyOperations) for _ in nodes]
-        return list(await asyncio.gather(*(self.iserver.carry_out(user, one) for one in nodes)))
+        return list(await asyncio.gather(*(self._carry_out(user, wanted_of(one)) for one in nodes)))
 
 
 def _status(code: int) -> ua.StatusCode:

@@ -7,7 +7,7 @@ from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 
-from edge.opcua_server.writing import STATUS, Target, judge
+from edge.opcua_server.writing import STATUS, Target, Wanted, judge, wanted_of
 from edge.plc.tag import Access, Tag
 from schemas.messages import ReplyCode
 
@@ -17,12 +17,12 @@ SCALED = Target("plc", Tag(name="Level", address="hr:9", type="int16", access=Ac
 TARGETS = {"s/l/n/Speed": SPEED, "s/l/n/Curve": CURVE, "s/l/n/Level": SCALED}
 
 
-def wanted(name: str, variant: ua.Variant, **fields: Any) -> ua.WriteValue:
+def wanted(name: str, variant: ua.Variant, **fields: Any) -> Wanted:
     values: dict[str, Any] = {
         "NodeId": ua.NodeId(ua.String(f"s/l/n/{name}"), ua.Int16(2)), "AttributeId": AttributeIds.Value,
         "Value": ua.DataValue(variant),
     }  # fmt: skip
-    return ua.WriteValue(**(values | fields))
+    return wanted_of(ua.WriteValue(**(values | fields)))
 
 
 FIVE = ua.Variant(5.0, ua.VariantType.Float)
@@ -49,7 +49,7 @@ def test_a_value_of_the_nodes_type_is_asked_for() -> None:
     ("anna", wanted("Curve", ua.Variant([1, 2], ua.VariantType.Int16)), StatusCodes.BadOutOfRange),
     ("anna", wanted("Level", ua.Variant(15, ua.VariantType.Int16)), StatusCodes.BadTypeMismatch),
 ])  # fmt: skip
-def test_any_other_write_never_gets_there(user: str, write: ua.WriteValue, status: int) -> None:
+def test_any_other_write_never_gets_there(user: str, write: Wanted, status: int) -> None:
     assert judge(TARGETS, {"anna", ""}, user, write) == status
 
 
