@@ -20,7 +20,8 @@ from bus.typed import Publisher
 from edge.connectors import load_driver, open_surveyed
 from edge.plc.alive import alive_of, alive_problems
 from edge.plc.gauges import SourceGauges
-from edge.plc.outputs import machine_of, output_problems, own_tags
+from edge.plc.output_tags import manual_tags, output_problems, own_tags, read_tags
+from edge.plc.outputs import machine_of
 from edge.plc.poll import poll_groups
 from edge.plc.source import SourceLink
 from edge.plc.tag_failsafes import TagFailsafes
@@ -31,13 +32,14 @@ from edge.plc.told import (
     FailsafeChange,
     LinkChange,
     OutputRefused,
+    OwnerChange,
     TagsFailsafe,
     Tell,
     Told,
     WriteJob,
     Written,
 )  # fmt: skip
-from edge.plc.writes import WriteGate, answer, refusal, reply_is_allowed
+from edge.plc.writes import WriteGate, answer, mode_tag, refusal, reply_is_allowed
 from edge.process import Process
 from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, WriteRefused
@@ -82,6 +84,8 @@ class Reporter:
                 self._link(told)
             case FailsafeChange():
                 self._failsafe(told)
+            case OwnerChange():
+                self._owner(told)
             case OutputRefused():
                 self._output_refused(told)
             case TagsFailsafe():
@@ -116,6 +120,14 @@ class Reporter:
             pipeline=pipeline, reason=reason,
         )  # fmt: skip
         self._report()
+
+    def _owner(self, told: OwnerChange) -> None:
+        pipeline, by = told.pipeline, told.owner.by
+        phase, text = (Phase.NEW, "manual") if told.owner.manual else (Phase.END, "automatic again")
+        self._process.event(
+            "outputs_manual", phase, Severity.WARNING, f"{pipeline}: the outputs are {text}, by {by}",
+            key=f"{self._process.identity}-outputs_manual-{pipeline}", pipeline=pipeline, by=by,
+        )  # fmt: skip
 
     def _output_refused(self, told: OutputRefused) -> None:
         if told.problem:
@@ -180,7 +192,7 @@ class WritePath:
         try:
             admitted = self._gate.admit(origin, write)
         except WriteRefused as refused:
-            reply = refusal(write.request_id, str(refused))
+            reply = refusal(write.request_id, str(refused), refused.code)
             self._audit(origin, write, reply)
             self._send(reply, back)
             return
@@ -189,15 +201,17 @@ class WritePath:
             return
         self._waiting.setdefault((origin, write.request_id), []).append(back)
         if admitted is not None:
-            self._link.submit(WriteJob((origin, write.request_id), admitted.tag, admitted.value, admitted.note))
+            key = (origin, write.request_id)
+            self._link.submit(WriteJob(key, admitted.tag, admitted.value, admitted.note, write.on_behalf))
 
     def settle(self, written: Written) -> None:
         """Answer a request that the link has carried out, or could not."""
         job = written.job
         origin, request_id = job.key
-        reply = answer(request_id, job.tag, job.value, written.value, written.problem, job.note)
+        reply = answer(request_id, job.tag, job.value, written.value, written.problem, job.note, written.code)
         self._gate.settle(job.key, reply)
-        self._audit(origin, Write(request_id=request_id, tag=job.tag.name, value=job.value), reply)
+        write = Write(request_id=request_id, tag=job.tag.name, value=job.value, on_behalf=job.on_behalf)
+        self._audit(origin, write, reply)
         for back in self._waiting.pop(job.key, []):
             self._send(reply, back)
 
@@ -208,20 +222,20 @@ class WritePath:
         self._seq += 1
         stamped = Reply(
             epoch=self._epoch, seq=self._seq, request_id=reply.request_id, ok=reply.ok, value=reply.value,
-            reason=reply.reason[:1000],
+            reason=reply.reason[:1000], code=reply.code,
         )  # fmt: skip
         self._process.bus.publish(reply_to, encode(REPLY, stamped), qos=REPLY.qos, correlation=correlation)
 
     def _audit(self, origin: str, write: Write, reply: Reply) -> None:
         code, severity = ("write_done", Severity.INFO) if reply.ok else ("write_refused", Severity.WARNING)
         request_id, tag, value = write.request_id[:64], write.tag[:128], str(write.value)[:128]
-        text = (
-            f"{origin} wrote {tag} = {value}" if reply.ok else f"{origin} did not write {tag} = {value}: {reply.reason}"
-        )
+        person = write.on_behalf[:64]
+        who = f"{origin} for {person}" if person else origin
+        text = f"{who} wrote {tag} = {value}" if reply.ok else f"{who} did not write {tag} = {value}: {reply.reason}"
         self._process.event(
             code, Phase.NEW, severity, text[:1000], key=f"{self._process.identity}-{origin}-{request_id}",
             source=self._process.instance, origin=origin, request_id=request_id, tag=tag, value=value,
-            reason=reply.reason[:500],
+            reason=reply.reason[:500], on_behalf=person,
         )  # fmt: skip
 
 
@@ -236,6 +250,7 @@ async def main(process: Process) -> None:
     reporter = Reporter(process, list(outputs))
     driver = load_driver(source.driver)
     reserved = {name for one in outputs.values() for name in own_tags(one)}
+    operators = {name for one in outputs.values() for name in manual_tags(one)}
     tell: Tell = lambda told: _hand_over(loop, told, take)  # noqa: E731 - `take` needs the link
     failsafes = TagFailsafes((tag for tag in tags.values() if tag.name not in reserved), tell)
     link = SourceLink(
@@ -243,14 +258,15 @@ async def main(process: Process) -> None:
         poll_groups(source.groups, tags),
         tags,
         {name: machine_of(one, tags, process.boot) for name, one in outputs.items()},
-        {name: one.rearm for name, one in outputs.items() if one.rearm},
+        {name: read_tags(one) for name, one in outputs.items()},
         lambda: open_surveyed(driver, source, list(tags.values())),
         tell,
         process.boot,
         failsafes,
         alive_of(source, tags),
     )
-    writes = WritePath(process, WriteGate(tags, reserved), link)
+    writable = tags | {tag.name: tag for tag in map(mode_tag, outputs)}
+    writes = WritePath(process, WriteGate(writable, reserved - operators), link)
 
     def take(told: Told) -> None:
         if isinstance(told, Written):

@@ -1,4 +1,4 @@
-"""opcua: the server for SCADA and MES. In: raw, inference, insight, slot state, status.
+"""opcua: the server for SCADA and MES. In: raw, inference, insight, slot state, status, reply. Out: write.
 
 Its own process, because one asyncua burst starves a loop for a second; values are written once per tick and node.
 """
@@ -16,11 +16,15 @@ from bus import Delivery
 from edge.flow import Flow
 from edge.host import metric_names as names
 from edge.models.slot_states import worst
+from edge.opcua_server.requests import WriteRequests
 from edge.opcua_server.security import SecuredServer, Users, secure
 from edge.opcua_server.space import NAMESPACE, Space
-from edge.plc.tags import source_tags
+from edge.opcua_server.writing import Target, WritingServer
+from edge.plc.output_tags import manual_tags, own_tags
+from edge.plc.tags import Access, source_tags
+from edge.plc.writes import mode_tag
 from edge.process import Process
-from edge.processes import PROCESSES, RUNTIME
+from edge.processes import CONNECT, PROCESSES, RUNTIME
 from edge.settings import Settings
 from schemas.errors import StartError
 from schemas.messages import Insight, Reading, Result, Slot, Status
@@ -41,7 +45,8 @@ async def start_server(process: Process) -> tuple[Server, Space]:
     """
     settings = process.settings
     logging.getLogger("asyncua").setLevel(logging.WARNING)
-    server = SecuredServer(user_manager=Users(settings.opcua, process.home))
+    core = WritingServer(Users(settings.opcua, process.home), settings.opcua.writers)
+    server = SecuredServer(core)
     await server.init()
     server.set_endpoint(settings.opcua.endpoint)
     server.set_server_name(f"PlantEdge {settings.device.node}")
@@ -53,7 +58,9 @@ async def start_server(process: Process) -> tuple[Server, Space]:
         source_tags(settings, process.home),
         sorted(settings.pipelines),
         [row.identity(instance) for row in PROCESSES for instance in settings.instances(row.instances_of)],
+        list(settings.outputs),
     )
+    await _open_writes(process, core, space)
     try:
         await server.start()
     except OSError as error:
@@ -61,6 +68,24 @@ async def start_server(process: Process) -> tuple[Server, Space]:
             f"the OPC UA server can't listen on {settings.opcua.endpoint}: {error}; choose another port in [opcua]"
         ) from error
     return server, space
+
+
+async def _open_writes(process: Process, core: WritingServer, space: Space) -> None:
+    """Let clients write the `rw` tags, but for those that only decisions write, and the modes of outputs."""
+    settings = process.settings
+    decided: dict[str, set[str]] = {}
+    paths: dict[str, Target] = {}
+    for pipeline, outputs in settings.outputs.items():
+        decided.setdefault(outputs.source, set()).update(own_tags(outputs) - manual_tags(outputs))
+        paths[f"Pipelines/{pipeline}/Mode"] = Target(outputs.source, mode_tag(pipeline))
+    for source, tags in source_tags(settings, process.home).items():
+        for tag in tags.values():
+            if tag.access is Access.WRITE and tag.name not in decided.get(source, ()):
+                paths[f"Sources/{source}/{tag.name}"] = Target(source, tag)
+    nodes = {(target.source, target.tag.name): path for path, target in paths.items()}
+    await space.allow_writes(paths)
+    requests = WriteRequests(process, lambda target, value: space.hold(nodes[target.source, target.tag.name], value))
+    core.open_for({space.identifier(path): target for path, target in paths.items()}, requests.carry)
 
 
 class Feed:
@@ -71,6 +96,7 @@ class Feed:
         self._space = space
         self.seen = 0
         self._pipelines = process.settings.pipelines
+        self._outputs = process.settings.outputs
         self._slots: dict[tuple[str, str], Slot] = {}  # by model and runtime
 
     def reading(self, reading: Reading, _: Delivery) -> None:
@@ -97,8 +123,12 @@ class Feed:
                 self._space.slot(worst(held), name, time.time_ns())
 
     def status(self, status: Status, _: Delivery) -> None:
-        """Take one process's state."""
+        """Take one process's state, and who owns the outputs that it writes."""
         self._space.status(status)
+        for name, outputs in self._outputs.items():
+            manual = status.counters.get(f"{name}_manual")
+            if manual is not None and status.process == CONNECT.identity(outputs.source):
+                self._space.mode(name, bool(manual), status.time_ns)
 
 
 async def _tick(process: Process, space: Space) -> None:

@@ -61,11 +61,16 @@ class Source(Section):
 
 
 class Outputs(Section):
-    """Where a pipeline's decisions go: tags of one source, all marked `rw`.
+    """Where a pipeline's decisions go: tags of one source, `rw` where the device writes them (edge/plc/output_tags.py).
 
-    `verdict` is written before `part` (whose change latches it in the PLC). `failsafe` is the verdict tag's value for
-    anything but a timely OK. No decision or self-test for `lease_ms`: fail-safe, latched until `rearm` reads true.
-    `heartbeat` is advanced every `heartbeat_ms` while the lease holds; the PLC's watchdog watches it.
+    `verdict` is written before `part` and `result_id` (whose change latches it in the PLC). `failsafe` is the verdict
+    tag's value for anything but a timely OK. No decision or self-test for `lease_ms`: fail-safe, latched until `rearm`
+    reads true. `heartbeat` is advanced every `heartbeat_ms` while the lease holds; the PLC's watchdog watches it. With
+    `result_id` the next result is written once the PLC has put the same number into `result_ack`: up to
+    `results_waiting` wait, the oldest gives way, and no answer within `ack_timeout_ms` latches the fail-safe.
+    `data_valid`: the verdict is the pipeline's, not the fail-safe. A rising `request` of the PLC is answered by `busy`,
+    then `done`, with `error` where no decision came within `request_timeout_ms` or the fail-safe stands in. While the
+    PLC's `manual` reads true, the outputs are the operator's.
     """
 
     source: Slug
@@ -77,6 +82,17 @@ class Outputs(Section):
     heartbeat: str = ""
     heartbeat_ms: Milliseconds = 100
     lease_ms: Milliseconds = 500
+    result_id: str = ""
+    result_ack: str = ""
+    ack_timeout_ms: Milliseconds = 250
+    results_waiting: Annotated[int, Field(ge=1, le=256)] = 16
+    data_valid: str = ""
+    request: str = ""
+    busy: str = ""
+    done: str = ""
+    error: str = ""
+    request_timeout_ms: Milliseconds = 1000
+    manual: str = ""
 
 
 class Camera(Section):
@@ -102,11 +118,15 @@ class Engine(Section):
 
 
 class OpcUa(Section):
-    """The OPC UA server. `anonymous` lets a client without credentials read (never write)."""
+    """The OPC UA server. `anonymous` lets a client without credentials read (never write).
+
+    `writers`: the names of those `users` who may write `rw` tags, and switch outputs to manual and back.
+    """
 
     endpoint: str = "opc.tcp://127.0.0.1:4840"
     anonymous: bool = False
     users: str = ""
+    writers: list[str] = []
     tick_ms: Milliseconds = 100
 
 

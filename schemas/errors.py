@@ -78,7 +78,12 @@ class TagError(ConnectorError):
 
 
 class WriteRefused(PlantEdgeError):
-    """A write request that was not carried out; the message is the reason for the requester."""
+    """A write request that was not carried out; the message is the reason for the requester, `code` for programs."""
+
+    def __init__(self, reason: str, code: str = "refused") -> None:
+        """`code`: one of `schemas.messages.ReplyCode`."""
+        super().__init__(reason)
+        self.code = code
 
 
 class StartError(PlantEdgeError):

@@ -164,7 +164,8 @@ class Decision(Message, frozen=True, kw_only=True):
 class Output(Message, frozen=True, kw_only=True):
     """What connect wrote to the PLC for one decision, acknowledged by the PLC. Latencies from the trigger.
 
-    `failsafe` is true where the fail-safe value was written in place of the verdict; `reason` then says why.
+    `failsafe` is true where the fail-safe value was written in place of the verdict; `reason` then says why. `manual`:
+    the outputs were the operator's, so nothing was written.
     """
 
     schema: str = "output/1"
@@ -178,6 +179,7 @@ class Output(Message, frozen=True, kw_only=True):
     late: bool
     time_ns: int
     reason: str = ""
+    manual: bool = False
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -292,22 +294,45 @@ class Event(Message, frozen=True, kw_only=True):
 
 
 class Write(Message, frozen=True, kw_only=True):
-    """A request to write one tag. The same `request_id` from the same origin is carried out once."""
+    """A request to write one tag. The same `request_id` from the same origin is carried out once.
+
+    `asked_ns`: the wall clock when it was asked, 0 if not said: what was asked before `connect` started is refused, so
+    that a repeat is not carried out twice over its restart. `on_behalf`: the person whom the origin acts for.
+    """
 
     schema: str = "write/1"
     request_id: str
     tag: str
     value: Value
+    asked_ns: int = 0
+    on_behalf: str = ""
+
+
+class ReplyCode(StrEnum):
+    """What became of a write, for programs."""
+
+    NONE = ""
+    DONE = "done"
+    CLAMPED = "clamped"  # done, with the nearer end of the tag's range
+    UNKNOWN_TAG = "unknown_tag"
+    NOT_WRITABLE = "not_writable"
+    OUT_OF_RANGE = "out_of_range"  # or not of the tag's type
+    RATE = "rate"
+    NO_LINK = "no_link"  # not carried out
+    UNSURE = "unsure"  # the link was lost meanwhile: it may have been carried out
+    MISMATCH = "mismatch"  # the PLC holds another value
+    REFUSED = "refused"  # by the PLC, or for another reason
 
 
 class Reply(Message, frozen=True, kw_only=True):
-    """The answer to a `Write` or a `ConfigSet`: `value` as read back, or the reason why not."""
+    """The answer to a `Write` or a `ConfigSet`: `value` as read back, or the reason why not; `code` of a write."""
 
     schema: str = "reply/1"
     request_id: str
     ok: bool
     value: Value = None
     reason: str = ""
+    code: ReplyCode = ReplyCode.NONE
 
 
 class Relearn(Message, frozen=True, kw_only=True):

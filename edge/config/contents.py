@@ -24,13 +24,13 @@ from edge.inference.steps import op_names, read_options
 from edge.models.contract import CONTRACT_FILE, newest_version
 from edge.models.slot_store import PINNED_FILE
 from edge.plc.alive import alive_problems
-from edge.plc.outputs import output_problems
+from edge.plc.output_tags import HOOKS, output_problems
 from edge.plc.tag_rows import read_rows
 from edge.plc.tags import KEYS, Tag, load_tags
 from edge.settings import Outputs, Settings, Source
 from schemas.errors import ContractError, SettingsError
 
-_OUTPUT_TAGS = ("verdict", "part", "armed", "rearm", "heartbeat")
+_OUTPUT_TAGS = tuple(hook.key for hook in HOOKS)
 
 
 @dataclass(frozen=True)
@@ -175,9 +175,11 @@ def _input_tags(tree: Tree, lists: Mapping[str, TagList]) -> Iterator[Problem]:
 
 def _named_tags(table: Tree) -> Iterator[tuple[KeyPath, str]]:
     """Each tag of a table with its place: `tag`, or in a list `tags` of names and of tables."""
-    single, several = table.get("tag"), table.get("tags")
-    if isinstance(single, str):
-        yield ("tag",), single
+    several = table.get("tags")
+    for key in ("tag", "request"):
+        single = table.get(key)
+        if isinstance(single, str) and single:
+            yield (key,), single
     for position, entry in enumerate(several if is_list(several) else []):
         tag = entry.get("tag") if is_tree(entry) else entry
         if isinstance(tag, str):

@@ -47,13 +47,17 @@ class FrameInput(Section):
 
 
 class WindowInput(Section):
-    """A pipeline fed by the last `length` readings of `tags` of one source's poll group, every `every` readings."""
+    """A pipeline fed by the last `length` readings of `tags` of one source's poll group, every `every` readings.
+
+    With `request`, a bool of the same group, only by the reading in which it has risen: the PLC asks.
+    """
 
     source: Slug
     group: str
     tags: Annotated[list[str | TagInput], Field(min_length=1)]
     length: Annotated[int, Field(ge=1, le=100_000)]
     every: Annotated[int, Field(ge=1)] = 1
+    request: str = ""
 
 
 class Join(Section):

@@ -131,7 +131,8 @@ SLA_MET = _counter("sla_met", "Outputs that the PLC acknowledged before the dead
 SLA_MISSED = _counter("sla_missed", "Outputs that it acknowledged after the deadline.", _CONNECT, "pipeline")
 DECISIONS_UNWRITTEN = _counter(
     "decisions_unwritten",
-    "Decisions that were never written: lost (no link, overflow), expired (a newer one waited), failed (refused).",
+    "Decisions that were never written: lost (no link, overflow), expired (a newer one waited), failed (refused), "
+    "dropped (waited too long for the PLC's acknowledgement); or written and unacknowledged.",
     _CONNECT, "source", "why")  # fmt: skip
 WRITES = _counter("writes", "Requested writes of tags, by outcome.", _CONNECT, "source", "outcome")
 

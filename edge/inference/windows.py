@@ -60,6 +60,7 @@ class WindowBuffer:
         `default`: the policy of tags that name none.
         """
         self._group, self._length, self._every = spec.group, spec.length, spec.every
+        self._request, self._asked = spec.request, False
         self._policies = tag_inputs(spec.tags, default)
         self._tags = [tag.tag for tag in self._policies]
         width = len(self._tags)
@@ -76,7 +77,7 @@ class WindowBuffer:
         if reading.group != self._group:
             return False
         if reading.epoch != self._epoch:  # the source started again: what came before is of another run
-            self._epoch, self._count = reading.epoch, 0
+            self._epoch, self._count, self._asked = reading.epoch, 0, False
         elif reading.scan_ns <= self._scans[(self._count - 1) % self._length]:
             return False
         row = self._count % self._length
@@ -86,7 +87,16 @@ class WindowBuffer:
             self._trust[row :: self._length, column] = trust
         self._scans[row :: self._length] = reading.scan_ns
         self._count += 1
-        return self._count >= self._length and (self._count - self._length) % self._every == 0
+        due = self._rises(reading) if self._request else (self._count - self._length) % self._every == 0
+        return self._count >= self._length and due
+
+    def _rises(self, reading: Reading) -> bool:
+        """Whether the PLC asks in this reading; one that can't be read asks nothing and answers nothing."""
+        sample = reading.tags.get(self._request, _MISSING)
+        if sample.quality is not Quality.GOOD:
+            return False
+        was, self._asked = self._asked, sample.value is True
+        return self._asked and not was
 
     def _cell(self, column: int, sample: Sample, scan_ns: int) -> tuple[float, _Trust]:
         number, usable = number_of(sample.value)

@@ -7,6 +7,7 @@ is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -128,9 +129,14 @@ class Readiness:
 
 
 def window_s(settings: Settings, pipeline: Pipeline) -> float:
-    """Return the silence after which a pipeline gives no results: the setting, or some periods of a slow window."""
+    """Return the silence after which a pipeline gives no results: the setting, or some periods of a slow window.
+
+    Of one that the PLC asks, no silence says anything.
+    """
     spec = pipeline.input
     if not isinstance(spec, WindowInput):
         return settings.monitor.window_s
+    if spec.request:
+        return math.inf
     period_ms = settings.sources[spec.source].groups.get(spec.group, 0.0) if spec.source in settings.sources else 0.0
     return max(settings.monitor.window_s, PERIODS * period_ms * spec.every / 1e3)

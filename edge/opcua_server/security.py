@@ -95,7 +95,7 @@ class Users(UserManager):
         if not certificate:
             return None
         if username is None:
-            return User(role=UserRole.User, name="anonymous") if self._anonymous else None
+            return User(role=UserRole.User) if self._anonymous else None
         stored = self._hashes.get(username)
         text = password.decode("utf-8", "replace") if isinstance(password, bytes) else password or ""
         if stored is None or not _matches(text, stored):

@@ -7,7 +7,8 @@ same after a restart. Values are coalesced: at most one write per node and tick,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
 from datetime import UTC
 from typing import NamedTuple
 
@@ -68,6 +69,7 @@ INSIGHT_FIELDS = (
     Field("DroppedInWindow", ua.VariantType.Int64),
 )
 SLOT_FIELDS = (Field("SlotPhase", ua.VariantType.String), Field("SlotReason", ua.VariantType.String))
+OUTPUT_FIELDS = (Field("Mode", ua.VariantType.String),)
 HEALTH_FIELDS = (Field("State", ua.VariantType.String), Field("Reason", ua.VariantType.String))
 
 
@@ -118,8 +120,14 @@ class Space:
 
     # -- building -----------------------------------------------------------------------------------------------------
 
-    async def build(self, sources: Mapping[str, Mapping[str, Tag]], pipelines: list[str], processes: list[str]) -> None:
-        """Create all nodes; each waits for its first value."""
+    async def build(
+        self,
+        sources: Mapping[str, Mapping[str, Tag]],
+        pipelines: list[str],
+        processes: list[str],
+        outputs: Collection[str] = (),
+    ) -> None:
+        """Create all nodes; each waits for its first value. `outputs`: the pipelines that have some."""
         for source, tags in sources.items():
             for tag in tags.values():
                 await self._variable(
@@ -127,6 +135,8 @@ class Space:
                 )
         for pipeline in pipelines:
             for field in RESULT_FIELDS + INSIGHT_FIELDS + SLOT_FIELDS:
+                await self._variable(f"Pipelines/{pipeline}", field.name, field.variant, field.unit)
+            for field in OUTPUT_FIELDS if pipeline in outputs else ():
                 await self._variable(f"Pipelines/{pipeline}", field.name, field.variant, field.unit)
         for process in processes:
             for field in HEALTH_FIELDS:
@@ -183,6 +193,20 @@ class Space:
         if low is not None and high is not None:
             bounds = ua.Variant(ua.Range(Low=low, High=high), ua.VariantType.ExtensionObject)
             await self._property(node, path, "EURange", bounds)
+
+    async def allow_writes(self, paths: Collection[str]) -> None:
+        """Show nodes as writable: their AccessLevel; who may is told by the StatusCode of a Write."""
+        for path in paths:
+            await self._server.get_node(self._node_id(path)).set_writable()
+
+    def identifier(self, path: str) -> str:
+        """Return the identifier of the node at a path."""
+        return f"{self._root}/{path}"
+
+    async def hold(self, path: str, value: Value) -> None:
+        """Show at once what the PLC was read back to hold: a client that wrote reads it next."""
+        self._put(path, value, moment(time.time_ns()), status_code(Quality.GOOD, ""))
+        await self.write_pending()
 
     async def _property(self, node: Node, path: str, name: str, value: ua.Variant) -> None:
         await node.add_property(self._node_id(f"{path}/{name}"), ua.QualifiedName(name, 0), value)
@@ -242,6 +266,10 @@ class Space:
         """Take a process's state."""
         values: dict[str, Value] = {"State": status.state.value, "Reason": status.reason}
         self._put_all(f"Health/{status.process}", values, moment(status.time_ns))
+
+    def mode(self, pipeline: str, manual: bool, time_ns: int) -> None:
+        """Take who owns a pipeline's outputs."""
+        self._put_all(f"Pipelines/{pipeline}", {"Mode": "manual" if manual else "auto"}, moment(time_ns))
 
     def _put_all(self, folder: str, values: Mapping[str, Value], at: ua.DateTime) -> None:
         for name, value in values.items():

@@ -71,14 +71,15 @@ class SourceGauges:
         self._outputs = {name: _Outputs(metrics, name) for name in pipelines}
         self._up = metrics.gauge(names.LINK_UP, source=source)
         unwritten = {why: metrics.counter(names.DECISIONS_UNWRITTEN, source=source, why=why)
-                     for why in ("lost", "expired", "failed")}  # fmt: skip
+                     for why in ("lost", "expired", "failed", "dropped", "unacknowledged")}  # fmt: skip
         writes = {outcome: metrics.counter(names.WRITES, source=source, outcome=outcome)
                   for outcome in ("done", "failed")}  # fmt: skip
         self._totals = {
             "late_scans": metrics.counter(names.SCAN_OVERRUNS, source=source),
             "losses": metrics.counter(names.LINK_LOSSES, source=source),
             "decisions_lost": unwritten["lost"], "decisions_expired": unwritten["expired"],
-            "outputs_failed": unwritten["failed"], "writes": writes["done"], "writes_failed": writes["failed"],
+            "outputs_failed": unwritten["failed"], "results_dropped": unwritten["dropped"],
+            "acks_missed": unwritten["unacknowledged"], "writes": writes["done"], "writes_failed": writes["failed"],
         }  # fmt: skip
 
     def take(self, told: Told) -> None:
@@ -86,7 +87,7 @@ class SourceGauges:
         match told:
             case Reading():
                 self._scans[told.group].scanned(told)
-            case Output():
+            case Output() if not told.manual:
                 self._outputs[told.pipeline].written(told)
             case LinkChange():
                 self._up.set(told.up)

@@ -1,50 +1,53 @@
 """From decision to PLC: what is written when, as a state machine without IO. Times are nanoseconds of CLOCK_MONOTONIC.
 
 The lease: only a fresh decision or self-test (of this boot, before its deadline) renews it. While it holds, the
-heartbeat advances. When it ends, or the link came back, or the process started, the fail-safe verdict is written,
-`armed` falls, and both stay until the PLC's `rearm` reads true while the lease holds. Each part meanwhile gets the
-fail-safe verdict. Anything but a timely OK is the fail-safe verdict, too. This is no SIL/PL safety function.
+heartbeat advances. When it ends, or the link came back, or the process started, or the PLC left a result without
+its answer, the fail-safe verdict is written, `armed` falls, and both stay until the PLC's `rearm` reads true while the
+lease holds. Each part meanwhile gets the fail-safe verdict. Anything but a timely OK is the fail-safe verdict, too.
+
+Manual: the operator owns verdict, part and number; nothing writes them but the operator, not even the fail-safe, and
+`armed` is false. Back in automatic, and after each connection, it begins with the fail-safe, latched.
+This is no SIL/PL safety function.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from edge.plc.tags import INTEGERS, Access, Tag
+from edge.plc.handshake import Handshake
+from edge.plc.request_bits import Put, RequestBits
+from edge.plc.tags import INTEGERS, Tag
 from edge.settings import Outputs
 from schemas.messages import Decision, Output, Phase, Proof, Verdict
 
 REMEMBERED = 4096  # result ids that are known as carried out
 _MS = 1_000_000
-
-
-@dataclass(frozen=True)
-class Put:
-    """One write to one tag."""
-
-    tag: str
-    value: bool | int
+BY_PLC = "the PLC"
 
 
 @dataclass(frozen=True)
 class Applied:
-    """A decision on its way to the PLC. `failsafe`: the fail-safe value goes in place of its verdict, for `reason`."""
+    """A decision on its way to the PLC. `failsafe`: the fail-safe value goes in place of its verdict, for `reason`.
+
+    `manual`: nothing is written for it, the outputs are the operator's.
+    """
 
     decision: Decision
     received_ns: int
     failsafe: bool
     reason: str
+    manual: bool = False
 
     def output(self, acknowledged_ns: int, time_ns: int) -> Output:
-        """Return what is told about it once the PLC has acknowledged both writes."""
+        """Return what is told about it once the PLC has acknowledged it."""
         decision = self.decision
         return Output(
             pipeline=decision.pipeline, result_id=decision.result_id, part_id=decision.part_id,
             verdict=decision.verdict, failsafe=self.failsafe, actuate_ms=(acknowledged_ns - self.received_ns) / _MS,
             total_ms=(acknowledged_ns - decision.trigger_ns) / _MS, late=acknowledged_ns > decision.deadline_ns,
-            time_ns=time_ns, reason=self.reason,
+            time_ns=time_ns, reason=self.reason, manual=self.manual,
         )  # fmt: skip
 
 
@@ -57,12 +60,25 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Ownership:
+    """The outputs have become the operator's (`manual`), or the pipeline's again; `by` whose wish that was."""
+
+    manual: bool
+    by: str
+
+
+@dataclass(frozen=True)
 class Step:
-    """What follows from one input: writes in their order, then what to tell."""
+    """What follows from one input: writes in their order, then what to tell.
+
+    `applied` is told if all was written; `settled` anyway: the PLC answered it before, or nothing is written for it.
+    """
 
     puts: tuple[Put, ...] = ()
     applied: Applied | None = None
+    settled: tuple[Applied, ...] = ()
     changes: tuple[Change, ...] = ()
+    owners: tuple[Ownership, ...] = ()
 
 
 NOTHING = Step()
@@ -71,11 +87,11 @@ NOTHING = Step()
 class OutputsMachine:
     """The outputs of one pipeline. Call `begin` once the link is up and before anything else is written."""
 
-    def __init__(self, outputs: Outputs, boot: str, beat_limit: int = 65_535) -> None:
-        """`beat_limit` is the largest value of the heartbeat's tag."""
+    def __init__(self, outputs: Outputs, boot: str, beat_limit: int = 65_535, number_limit: int = 65_535) -> None:
+        """`beat_limit` and `number_limit` are the largest values of the heartbeat's and the result id's tags."""
         self.latched = True
         self.repeats = 0
-        self._outputs = outputs
+        self.outputs = self._outputs = outputs
         self._boot = boot
         self._beat_limit = beat_limit
         self._said = False
@@ -84,34 +100,53 @@ class OutputsMachine:
         self._beat = 0
         self._beat_due_ns = 0
         self._seen: OrderedDict[str, None] = OrderedDict()
+        self._owners: set[str] = set()  # who wants manual
+        self._valid: bool | None = None  # what stands in `data_valid`
+        self._requests = RequestBits(outputs)
+        self.handshake: Handshake[Applied, tuple[Decision, int]] = Handshake(
+            number_limit, outputs.results_waiting, int(outputs.ack_timeout_ms * _MS)
+        )
+
+    @property
+    def manual(self) -> bool:
+        """Whether the outputs are the operator's."""
+        return bool(self._owners)
 
     @property
     def due_ns(self) -> int | None:
         """When `tick` has something to do, None while nothing is due by itself."""
-        if self._lease_until_ns is None:
-            return None
-        return min(self._lease_until_ns, self._beat_due_ns) if self._outputs.heartbeat else self._lease_until_ns
+        beat_ns = self._beat_due_ns if self._outputs.heartbeat and self._lease_until_ns is not None else None
+        dues = (self._lease_until_ns, beat_ns, self.handshake.due_ns, self._requests.due_ns)
+        return min((due for due in dues if due is not None), default=None)
+
+    # -- the link and the process -------------------------------------------------------------------------------------
 
     def begin(self, now_ns: int, reason: str) -> Step:
-        """The link is up: the first writes are the fail-safe."""
-        self._lease_until_ns = None
-        return self._latch(now_ns, reason)
+        """The link is up: the first writes are the fail-safe, whoever owned the outputs before."""
+        self._lease_until_ns, self._valid = None, None
+        owners = self._disown("the new connection")
+        self._forget()
+        latch = self._latch(now_ns, reason)
+        return replace(latch, puts=latch.puts + self._requests.begin(), owners=owners)
 
     def lost(self, now_ns: int, reason: str) -> Step:
         """The link is down: nothing can be written, the PLC's watchdog acts; tell it."""
         self._lease_until_ns = None
+        self._forget()
         return Step(changes=self._latch(now_ns, reason).changes)
 
     def end(self, now_ns: int) -> Step:
         """The process stops: the lease ends with it."""
         self._lease_until_ns = None
+        self._forget()
         return self._latch(now_ns, "connect stops")
+
+    # -- decisions ----------------------------------------------------------------------------------------------------
 
     def decide(self, decision: Decision, received_ns: int, now_ns: int) -> Step:
         """Carry out a decision, or renew the lease by a self-test."""
         expired = self.tick(now_ns)
-        problem = self._problem(decision, now_ns)
-        if not problem:
+        if not self._problem(decision, now_ns):
             self._renew(now_ns)
         released = self._release(now_ns) if not self._outputs.rearm else NOTHING
         if decision.proof is Proof.SELFTEST:
@@ -119,7 +154,26 @@ class OutputsMachine:
         if self._repeated(decision.result_id):
             self.repeats += 1
             return _joined(expired, released)
-        return _joined(expired, released, self._apply(decision, received_ns, problem))
+        if self.manual:
+            return _joined(expired, released, self._leave(decision, received_ns))
+        if not self._outputs.result_id:
+            return _joined(expired, released, self._apply(decision, received_ns, now_ns))
+        self.handshake.wait((decision, received_ns))
+        return _joined(expired, released, self._put_next(now_ns))
+
+    def acknowledge(self, number: int, now_ns: int) -> Step:
+        """The PLC's `result_ack` as read."""
+        if self.manual or not self._outputs.result_id:
+            return NOTHING
+        was_in_step = self.handshake.in_step
+        result = self.handshake.answer(number)
+        if not was_in_step and self.handshake.due_ns is None and not self.handshake.in_step:
+            return self._put_empty(now_ns)
+        released = self._release(now_ns) if not self._outputs.rearm else NOTHING
+        if result is None:
+            return _joined(released, self._put_next(now_ns))
+        bits = self._requests.settle(result.decision.trigger_ns, good=not result.failsafe)
+        return _joined(Step(bits, settled=(result,)), released, self._put_next(now_ns))
 
     def rearm(self, value: bool, scan_ns: int, now_ns: int) -> Step:
         """The PLC's reset as read by a scan that began at `scan_ns`; a value from before the latch does not count."""
@@ -127,14 +181,48 @@ class OutputsMachine:
             return _joined(self.tick(now_ns), self._release(now_ns))
         return NOTHING
 
-    def tick(self, now_ns: int) -> Step:
-        """Let the lease expire, or advance the heartbeat."""
-        if self._lease_until_ns is None:
+    def request(self, value: bool, scan_ns: int, now_ns: int) -> Step:
+        """The PLC's question as read by a scan that began at `scan_ns`."""
+        return Step(self._requests.read(value, scan_ns, now_ns))
+
+    def own(self, manual: bool, by: str, now_ns: int) -> Step:
+        """The operator takes the outputs, or gives them back; manual until everyone has given them back."""
+        was = self.manual
+        (self._owners.add if manual else self._owners.discard)(by)
+        if self.manual is was:
             return NOTHING
-        if now_ns >= self._lease_until_ns:
-            self._lease_until_ns = None
-            return self._latch(now_ns, f"no decision or self-test for {self._outputs.lease_ms:g} ms")
-        if not self._outputs.heartbeat or now_ns < self._beat_due_ns:
+        waited = [self._leave(*one) for one in self.handshake.restart()]
+        if not manual:
+            self._valid = None  # the operator may have written it
+        owner = Step(owners=(Ownership(self.manual, by),))
+        if manual:
+            return _joined(owner, *waited, self._latch(now_ns, f"manual, by {by}"))
+        return _joined(owner, self._latch(now_ns, f"automatic again, by {by}"))
+
+    def tick(self, now_ns: int) -> Step:
+        """Let the lease expire, give up waiting for the PLC, or advance the heartbeat."""
+        bits = Step(self._requests.tick(now_ns))
+        return _joined(self._expire(now_ns), self._unanswered(now_ns), self._advance(now_ns), bits)
+
+    def _expire(self, now_ns: int) -> Step:
+        if self._lease_until_ns is None or now_ns < self._lease_until_ns:
+            return NOTHING
+        self._lease_until_ns = None
+        return self._latch(now_ns, f"no decision or self-test for {self._outputs.lease_ms:g} ms")
+
+    def _unanswered(self, now_ns: int) -> Step:
+        standing = self.handshake.standing
+        if not self.handshake.overdue(now_ns):
+            return NOTHING
+        if standing is None:
+            return Step(self._empty(self.handshake.put_again(now_ns)))
+        waited_ms = self._outputs.ack_timeout_ms
+        latch = self._latch(now_ns, f"the PLC has not acknowledged {standing.decision.result_id} for {waited_ms:g} ms")
+        return _joined(latch, self._put_empty(now_ns))
+
+    def _advance(self, now_ns: int) -> Step:
+        leased = self._lease_until_ns is not None and self._outputs.heartbeat
+        if not leased or now_ns < self._beat_due_ns:
             return NOTHING
         self._beat = self._beat % self._beat_limit + 1
         self._beat_due_ns += self._beat_period_ns
@@ -154,7 +242,9 @@ class OutputsMachine:
             return f"deadline passed {(now_ns - decision.deadline_ns) / _MS:.1f} ms before"
         return ""
 
-    def _apply(self, decision: Decision, received_ns: int, problem: str) -> Step:
+    def _apply(self, decision: Decision, received_ns: int, now_ns: int) -> Step:
+        """Put one result, with its number last where results have one."""
+        problem = self._problem(decision, now_ns)
         if not problem and self.latched:
             problem = "fail-safe is latched"
         if not problem and self._outputs.part and decision.part_id is None:
@@ -162,10 +252,45 @@ class OutputsMachine:
         if not problem and decision.verdict is Verdict.UNKNOWN:
             problem = decision.reason or "verdict unknown"
         passes = not problem and decision.verdict is Verdict.OK
-        puts = [Put(self._outputs.verdict, self._outputs.failsafe is not passes)]
+        applied = Applied(decision, received_ns, bool(problem), problem or decision.reason)
+        puts = (Put(self._outputs.verdict, self._outputs.failsafe is not passes), *self._validity(not problem))
         if self._outputs.part and decision.part_id is not None:
-            puts.append(Put(self._outputs.part, decision.part_id))
-        return Step(tuple(puts), Applied(decision, received_ns, bool(problem), problem or decision.reason))
+            puts += (Put(self._outputs.part, decision.part_id),)
+        if self._outputs.result_id:
+            return Step((*puts, Put(self._outputs.result_id, self.handshake.put(applied, now_ns))))
+        return Step(puts + self._requests.settle(decision.trigger_ns, good=not problem), applied)
+
+    def _put_next(self, now_ns: int) -> Step:
+        waiting = self.handshake.next()
+        return self._apply(*waiting, now_ns) if waiting is not None else NOTHING
+
+    def _put_empty(self, now_ns: int) -> Step:
+        number = self.handshake.put_empty(now_ns)
+        return Step(self._empty(number)) if number is not None else NOTHING
+
+    def _empty(self, number: int) -> tuple[Put, ...]:
+        """A result about no part: it rejects, should the PLC take it for one."""
+        puts = [Put(self._outputs.verdict, self._outputs.failsafe), *self._validity(False)]
+        puts += [Put(self._outputs.part, 0)] if self._outputs.part else []
+        return (*puts, Put(self._outputs.result_id, number))
+
+    def _validity(self, valid: bool) -> tuple[Put, ...]:
+        if not self._outputs.data_valid or self._valid is valid:
+            return ()
+        self._valid = valid
+        return (Put(self._outputs.data_valid, valid),)
+
+    def _leave(self, decision: Decision, received_ns: int) -> Step:
+        """Nothing is written for a decision: the outputs are the operator's."""
+        bits = self._requests.settle(decision.trigger_ns, good=False)
+        return Step(bits, settled=(Applied(decision, received_ns, False, "manual", manual=True),))
+
+    def _forget(self) -> None:
+        self.handshake.dropped += len(self.handshake.restart())
+
+    def _disown(self, by: str) -> tuple[Ownership, ...]:
+        was, self._owners = self.manual, set()
+        return (Ownership(False, by),) if was else ()
 
     def _renew(self, now_ns: int) -> None:
         if self._lease_until_ns is None:
@@ -175,13 +300,18 @@ class OutputsMachine:
     def _latch(self, now_ns: int, reason: str) -> Step:
         changes = () if self.latched and self._said else (Change(Phase.NEW, reason),)
         self.latched, self._said, self._latched_ns = True, True, now_ns
-        puts = [Put(self._outputs.verdict, self._outputs.failsafe)]
+        if (standing := self.handshake.standing) is not None:
+            self.handshake.overwrite(replace(standing, failsafe=True, reason=reason))
+        puts: tuple[Put, ...] = () if self.manual else (Put(self._outputs.verdict, self._outputs.failsafe),)
+        puts += self._validity(False)
         if self._outputs.armed:
-            puts.append(Put(self._outputs.armed, False))
-        return Step(tuple(puts), changes=changes)
+            puts += (Put(self._outputs.armed, False),)
+        return Step(puts, changes=changes)
 
     def _release(self, now_ns: int) -> Step:
-        if not self.latched or self._lease_until_ns is None or now_ns >= self._lease_until_ns:
+        leased = self._lease_until_ns is not None and now_ns < self._lease_until_ns
+        in_step = self.handshake.in_step or not self._outputs.result_id
+        if not self.latched or self.manual or not leased or not in_step:
             return NOTHING
         self.latched = False
         puts = (Put(self._outputs.armed, True),) if self._outputs.armed else ()
@@ -200,73 +330,17 @@ class OutputsMachine:
 def _joined(*steps: Step) -> Step:
     """One step after the other as one; at most one of them applies a decision."""
     applied = [step.applied for step in steps if step.applied is not None]
-    changes = tuple(change for step in steps for change in step.changes)
-    puts = tuple(put for step in steps for put in step.puts)
-    return Step(puts, applied[-1] if applied else None, changes)
+    return Step(
+        tuple(put for step in steps for put in step.puts), applied[-1] if applied else None,
+        tuple(one for step in steps for one in step.settled), tuple(one for step in steps for one in step.changes),
+        tuple(one for step in steps for one in step.owners),
+    )  # fmt: skip
 
 
 def machine_of(outputs: Outputs, tags: Mapping[str, Tag], boot: str) -> OutputsMachine:
     """Return the machine of outputs whose tags `output_problems` found right."""
-    beat = tags.get(outputs.heartbeat)
-    return OutputsMachine(outputs, boot, INTEGERS[beat.type][1] if beat is not None else 1)
-
-
-def own_tags(outputs: Outputs) -> set[str]:
-    """Return the tags that only decisions may write."""
-    return {name for name in (outputs.verdict, outputs.part, outputs.armed, outputs.heartbeat) if name}
-
-
-def output_problems(outputs: Mapping[str, Outputs], tags: Mapping[str, Tag]) -> list[str]:
-    """Return what is wrong with the tags of a source's outputs, which are by pipeline."""
-    problems = [problem for pipeline, one in outputs.items() for problem in _tag_problems(pipeline, one, tags)]
-    writers: dict[str, list[str]] = {}
-    for pipeline, one in outputs.items():
-        for name in (one.verdict, one.part, one.armed, one.heartbeat):
-            writers.setdefault(name, []).append(f"outputs.{pipeline}")
-    return problems + [
-        f"{name!r} is written by {' and '.join(by)}; each output has a tag of its own"
-        for name, by in writers.items()
-        if name and len(by) > 1
-    ]
-
-
-def _tag_problems(pipeline: str, outputs: Outputs, tags: Mapping[str, Tag]) -> list[str]:
-    wanted = (
-        ("verdict", outputs.verdict, ("bool",), True), ("part", outputs.part, tuple(INTEGERS), True),
-        ("armed", outputs.armed, ("bool",), True), ("rearm", outputs.rearm, ("bool",), False),
-        ("heartbeat", outputs.heartbeat, tuple(INTEGERS), True),
+    beat, number = tags.get(outputs.heartbeat), tags.get(outputs.result_id)
+    return OutputsMachine(
+        outputs, boot, INTEGERS[beat.type][1] if beat is not None else 1,
+        INTEGERS[number.type][1] if number is not None else 65_535,
     )  # fmt: skip
-    problems: list[str] = []
-    for key, name, types, written in wanted:
-        where, tag = f"outputs.{pipeline}: {key} {name!r}", tags.get(name)
-        if not name:
-            continue
-        if tag is None:
-            problems.append(f"{where} is not in the source's tag list; add it there")
-        elif tag.type not in types or tag.scaled:
-            problems.append(f"{where} is a {tag.type}; it has to be {' or '.join(types)}, not scaled")
-        elif written and tag.access is not Access.WRITE:
-            problems.append(f"{where} is read only; give it access rw in the tag list")
-    problems += _failsafe_problems(pipeline, outputs, tags)
-    if outputs.heartbeat and outputs.heartbeat_ms >= outputs.lease_ms:
-        problems.append(f"outputs.{pipeline}: heartbeat_ms has to be under lease_ms")
-    return problems
-
-
-def _failsafe_problems(pipeline: str, outputs: Outputs, tags: Mapping[str, Tag]) -> list[str]:
-    """A fail-safe value in the tag list must be the one that the outputs write, where they have one."""
-    held = (
-        ("verdict", outputs.verdict, outputs.failsafe), ("armed", outputs.armed, False),
-        ("part", outputs.part, None), ("heartbeat", outputs.heartbeat, None),
-    )  # fmt: skip
-    problems: list[str] = []
-    for key, name, value in held:
-        given = tags[name].failsafe if name in tags else None
-        if given is None or given is value:
-            continue
-        remedy = "leave it out there" if value is None else f"write {str(value).lower()}, or leave it out there"
-        problems.append(
-            f"outputs.{pipeline}: {key} {name!r} has failsafe {str(given).lower()} in the tag list, which is never "
-            f"written; {remedy}"
-        )
-    return problems

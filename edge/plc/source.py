@@ -26,8 +26,8 @@ from edge.plc.poll import PollGroup, most_urgent
 from edge.plc.tag_failsafes import TagFailsafes
 from edge.plc.tags import Tag
 from edge.plc.told import Counters, Decided, LinkChange, Tell, WriteJob, Written
-from schemas.errors import ConnectorError, TagError
-from schemas.messages import LINK_LOST, Decision, Proof, Quality, Reading, Sample
+from schemas.errors import ConnectorError, TagError, WriteRefused
+from schemas.messages import LINK_LOST, Decision, Proof, Quality, Reading, ReplyCode, Sample
 
 log = logging.getLogger(__name__)
 BACKOFF_FIRST_S, BACKOFF_MOST_S = 0.1, 2.0
@@ -48,18 +48,18 @@ class SourceLink:
         groups: list[PollGroup],
         tags: Mapping[str, Tag],
         machines: Mapping[str, OutputsMachine],
-        rearm_tags: Mapping[str, str],
+        heard: Mapping[str, Mapping[str, str]],
         open_connector: Callable[[], Connector],
         tell: Tell,
         boot: str,
         failsafes: TagFailsafes | None = None,
         alive: Alive | None = None,
     ) -> None:
-        """`machines` and `rearm_tags` are by pipeline; `failsafes` are of the tags that no pipeline writes."""
+        """`machines` and `heard` are by pipeline, see `OutputWriter`, as are `failsafes`."""
         self.progress_ns = time.monotonic_ns()
         self._name = name
         self._groups = groups
-        self._outputs = OutputWriter(machines, rearm_tags, tags, tell, failsafes or TagFailsafes((), tell))
+        self._outputs = OutputWriter(machines, heard, tags, tell, failsafes or TagFailsafes((), tell))
         self._open_connector = open_connector
         self._alive = alive
         self._tell = tell
@@ -142,7 +142,13 @@ class SourceLink:
         while len(self._decisions) > DECISIONS_KEPT:
             self._decisions_lost += self._decisions.popleft().decision.proof is Proof.PART
         while len(self._writes) > WRITES_KEPT:
-            self._tell(Written(self._writes.popleft(), problem=f"over {WRITES_KEPT} writes wait; try again later"))
+            self._tell(
+                Written(
+                    self._writes.popleft(),
+                    problem=f"over {WRITES_KEPT} writes wait; try again later",
+                    code=ReplyCode.RATE,
+                )
+            )
 
     def _serve(self, connector: Connector) -> None:
         """Carry out decisions, then timers, then one write at a time."""
@@ -174,17 +180,23 @@ class SourceLink:
 
     def _write(self, connector: Connector, job: WriteJob) -> None:
         """Write and read back."""
-        self._outputs.failsafes.written(job.tag)
         try:
+            mode = self._outputs.switch(connector, job)
+            if mode is not None:
+                self._writes_done += 1
+                self._tell(Written(job, mode))
+                return
+            self._outputs.failsafes.written(job.tag)
             connector.write(job.tag, job.value)
             back = {name: sample for part in connector.read([job.tag]) for name, sample in part.items()}
-        except TagError as error:
+        except (TagError, WriteRefused) as error:
             self._writes_failed += 1
-            self._tell(Written(job, problem=str(error)))
+            code = ReplyCode(error.code) if isinstance(error, WriteRefused) else ReplyCode.REFUSED
+            self._tell(Written(job, problem=str(error), code=code))
             return
         except ConnectorError as error:
             self._writes_failed += 1
-            self._tell(Written(job, problem=f"{error}; whether the value arrived is not known"))
+            self._tell(Written(job, problem=f"{error}; whether the value arrived is not known", code=ReplyCode.UNSURE))
             raise
         sample = back.get(job.tag.name, Sample(quality=Quality.BAD, reason="not read back"))
         self._writes_done += 1
@@ -260,7 +272,7 @@ class SourceLink:
         self._decisions.clear()
         while self._writes:
             self._writes_failed += 1
-            self._tell(Written(self._writes.popleft(), problem=reason))
+            self._tell(Written(self._writes.popleft(), problem=reason, code=ReplyCode.NO_LINK))
 
     def _connect(self) -> None:
         """Open a new connector, write the fail-safe first, and count the link as up once a scan has succeeded."""
@@ -335,8 +347,10 @@ class SourceLink:
             "links": self._links, "losses": self._losses, "scans": sum(group.scans for group in self._groups),
             "late_scans": sum(group.late_scans for group in self._groups), "decisions_lost": self._decisions_lost,
             "decisions_expired": self._decisions_expired, "decisions_repeated": self._outputs.repeats,
+            "acks_missed": self._outputs.acks_missed, "results_dropped": self._outputs.results_dropped,
             "writes": self._writes_done, "writes_failed": self._writes_failed, **asdict(self._outputs.counts),
         }  # fmt: skip
+        values |= {f"{name}_manual": float(manual) for name, manual in self._outputs.modes.items()}
         for group in self._groups:
             values[f"{group.name}_scan_ms_max"], values[f"{group.name}_jitter_ms_max"] = group.take_maxima()
         self._tell(Counters(values))

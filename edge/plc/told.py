@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge.plc.outputs import Change
+from edge.plc.outputs import Change, Ownership
 from edge.plc.tags import Native, Tag
-from schemas.messages import Decision, Output, Reading, Value
+from schemas.messages import Decision, Output, Reading, ReplyCode, Value
 
 
 @dataclass(frozen=True)
@@ -20,21 +20,23 @@ class Decided:
 
 @dataclass(frozen=True)
 class WriteJob:
-    """A write that the write path has admitted; `key` (origin, request id) is for who asked, and so is `note`."""
+    """A write that the write path has admitted; `key` (origin, request id), `note`, `on_behalf` are for who asked."""
 
     key: tuple[str, str]
     tag: Tag
     value: Native
     note: str = ""
+    on_behalf: str = ""
 
 
 @dataclass(frozen=True)
 class Written:
-    """What became of a write: the value read back, or the problem."""
+    """What became of a write: the value read back, or the problem and its code."""
 
     job: WriteJob
     value: Value = None
     problem: str = ""
+    code: ReplyCode = ReplyCode.REFUSED
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,14 @@ class FailsafeChange:
 
     pipeline: str
     change: Change
+
+
+@dataclass(frozen=True)
+class OwnerChange:
+    """The outputs of a pipeline have become manual, or automatic again."""
+
+    pipeline: str
+    owner: Ownership
 
 
 @dataclass(frozen=True)
@@ -78,5 +88,5 @@ class Counters:
     values: dict[str, float]
 
 
-Told = Reading | Output | Written | LinkChange | FailsafeChange | TagsFailsafe | OutputRefused | Counters
+Told = Reading | Output | Written | LinkChange | FailsafeChange | OwnerChange | TagsFailsafe | OutputRefused | Counters
 Tell = Callable[[Told], None]

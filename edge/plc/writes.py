@@ -1,7 +1,9 @@
 """The write path's rules: which requests to write a tag are carried out. Pure but for the clock of its rate limits.
 
-A tag must exist, be `rw`, not belong to a pipeline's outputs, and the value must lie in its range. A request is carried
-out once per (origin, request id); its repeat gets the same answer. The origin is the topic's, which the broker binds.
+A tag must exist, be `rw`, not belong to a pipeline's outputs unless these are manual (their thread knows), and the
+value must lie in its range. A request is carried out once per (origin, request id); its repeat gets the same answer,
+and after a restart of this process a refusal, where it says when it was asked. The origin is the topic's, which the
+broker binds.
 """
 
 from __future__ import annotations
@@ -10,14 +12,14 @@ import difflib
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from time import monotonic_ns
+from time import monotonic_ns, time_ns
 
 from bus.typed import RateLimit
 from edge.plc.coercion import coerce, same_moment
 from edge.plc.forms import Kind
 from edge.plc.tag import Access, Limit, Native, Tag
 from schemas.errors import TagError, WriteRefused
-from schemas.messages import Reply, Value, Write
+from schemas.messages import Reply, ReplyCode, Value, Write
 from schemas.topics import REPLY, Place
 
 REMEMBERED = 1024  # requests whose answer is kept for repeats
@@ -48,6 +50,7 @@ class WriteGate:
         self, tags: Mapping[str, Tag], reserved: Collection[str], clock: Callable[[], int] = monotonic_ns
     ) -> None:
         """`reserved` tags are written by decisions alone."""
+        self._begun_ns = time_ns()
         self._tags = tags
         self._reserved = frozenset(reserved)
         self._clock = clock
@@ -67,11 +70,15 @@ class WriteGate:
             if (known.write.tag, known.write.value) != (write.tag, write.value):
                 raise WriteRefused(f"request id {write.request_id!r} stands for another write; use a new one")
             return known.reply
+        if 0 < write.asked_ns < self._begun_ns:
+            raise WriteRefused(
+                "asked before this connect started, so it may have been carried out; read the tag and ask anew"
+            )
         self._remember(key, _Known(write))
         try:
             return self._checked(write)
         except WriteRefused as refused:
-            self.settle(key, refusal(write.request_id, str(refused)))
+            self.settle(key, refusal(write.request_id, str(refused), refused.code))
             raise
 
     def settle(self, key: Key, reply: Reply) -> None:
@@ -89,38 +96,50 @@ class WriteGate:
         tag = self._tags.get(write.tag)
         if tag is None:
             near = difflib.get_close_matches(write.tag, self._tags, n=1)
-            raise WriteRefused(f"no tag {write.tag[:128]!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise WriteRefused(
+                f"no tag {write.tag[:128]!r}" + (f"; did you mean {near[0]!r}?" if near else ""), ReplyCode.UNKNOWN_TAG
+            )
         if tag.name in self._reserved:
-            raise WriteRefused(f"{tag.name} is written by a pipeline's decisions alone")
+            raise WriteRefused(f"{tag.name} is written by a pipeline's decisions alone", ReplyCode.NOT_WRITABLE)
         if tag.access is not Access.WRITE:
-            raise WriteRefused(f"{tag.name} is read only")
+            raise WriteRefused(f"{tag.name} is read only", ReplyCode.NOT_WRITABLE)
         try:
             value = coerce(tag, write.value)
         except TagError as error:
-            raise WriteRefused(str(error)) from error
+            raise WriteRefused(str(error), ReplyCode.OUT_OF_RANGE) from error
         limit = self._each.setdefault(tag.name, RateLimit(TAG_HZ, TAG_BURST, self._clock))
         if not limit.take():
-            raise WriteRefused(f"{tag.name} takes at most {TAG_HZ:g} writes a second")
+            raise WriteRefused(f"{tag.name} takes at most {TAG_HZ:g} writes a second", ReplyCode.RATE)
         if not self._all.take():
-            raise WriteRefused(f"this source takes at most {SOURCE_HZ:g} writes a second")
+            raise WriteRefused(f"this source takes at most {SOURCE_HZ:g} writes a second", ReplyCode.RATE)
         return Admitted(tag, value, _clamped(tag, write.value, value))
 
 
-def refusal(request_id: str, reason: str) -> Reply:
+def mode_tag(pipeline: str) -> Tag:
+    """Return what is written to switch a pipeline's outputs: no tag of the PLC (its name can't be one), a text."""
+    return Tag(name=f"outputs/{pipeline}/mode", address="", type="string:6", access=Access.WRITE)
+
+
+def refusal(request_id: str, reason: str, code: str = ReplyCode.REFUSED) -> Reply:
     """Return the answer to a request that was not carried out."""
-    return Reply(request_id=request_id, ok=False, reason=reason)
+    return Reply(request_id=request_id, ok=False, reason=reason, code=ReplyCode(code))
 
 
-def answer(request_id: str, tag: Tag, wanted: Value, held: Value, problem: str, note: str = "") -> Reply:
+def answer(
+    request_id: str, tag: Tag, wanted: Value, held: Value, problem: str, note: str = "",
+    code: ReplyCode = ReplyCode.REFUSED,
+) -> Reply:  # fmt: skip
     """Return the answer to a request that was carried out: what was read back, and whether it is what was wanted.
 
-    `note` stands as the reason of a write that was done, but not as asked for.
+    `note` stands as the reason of a write that was done, but not as asked for; `code` is the problem's.
     """
     if problem:
-        return Reply(request_id=request_id, ok=False, value=held, reason=problem)
+        return Reply(request_id=request_id, ok=False, value=held, reason=problem, code=code)
     if not same_value(tag, wanted, held):
-        return Reply(request_id=request_id, ok=False, value=held, reason=f"wrote {wanted!r}, the PLC holds {held!r}")
-    return Reply(request_id=request_id, ok=True, value=held, reason=note)
+        reason = f"wrote {wanted!r}, the PLC holds {held!r}"
+        return Reply(request_id=request_id, ok=False, value=held, reason=reason, code=ReplyCode.MISMATCH)
+    done = ReplyCode.CLAMPED if note else ReplyCode.DONE
+    return Reply(request_id=request_id, ok=True, value=held, reason=note, code=done)
 
 
 def same_value(tag: Tag, wanted: Value, held: Value) -> bool:

@@ -15,9 +15,9 @@ from edge.sim.image import Image, LineState
 from edge.sim.ladder import Ladder
 
 __all__ = ["Controller", "LineState", "RtuController"]
-COIL_REJECT, COIL_ARMED = 0, 1
-HOLD_PART_ID, HOLD_HEARTBEAT, HOLD_SETPOINT = 0, 2, 10
-HOLDING, INPUTS = 12, 7
+COIL_REJECT, COIL_ARMED, COIL_DATA_VALID = 0, 1, 2
+HOLD_PART_ID, HOLD_HEARTBEAT, HOLD_RESULT_ID, HOLD_SETPOINT = 0, 2, 3, 10
+HOLDING, INPUTS = 12, 8
 BAUDRATE, RTU_UNIT = 19_200, 1
 _EVERY_UNIT = 0
 
@@ -92,12 +92,12 @@ class Controller:
             return self._holding
         shown = self._image.shown()
         if function == 1:
-            return [shown.reject | shown.armed << 1]
+            return [shown.reject | shown.armed << 1 | shown.data_valid << 2]
         if function == 2:
             return [shown.trigger | shown.running << 1 | shown.rearm << 2 | shown.watchdog_tripped << 3]
         return [
             *_words(">f", shown.speed_ppm), shown.motor_decidegrees & 0xFFFF, shown.fill_decidegrees & 0xFFFF,
-            *_words(">I", shown.parts), shown.heartbeat,
+            *_words(">I", shown.parts), shown.heartbeat, shown.result_ack,
         ]  # fmt: skip
 
     def _write_coils(self, address: int, values: list[bool]) -> None:
@@ -106,6 +106,8 @@ class Controller:
                 self._image.put_reject(value)
             elif coil == COIL_ARMED:
                 self._image.put_armed(value)
+            elif coil == COIL_DATA_VALID:
+                self._image.put_data_valid(value)
 
     def _write_holding(self, address: int, values: list[int]) -> None:
         end = address + len(values)
@@ -113,6 +115,8 @@ class Controller:
         if address <= HOLD_PART_ID < end:
             (part_id,) = struct.unpack(">I", struct.pack(">2H", *self._holding[HOLD_PART_ID : HOLD_PART_ID + 2]))
             self._image.put_part(part_id)
+        if address <= HOLD_RESULT_ID < end:
+            self._image.put_result_id(self._holding[HOLD_RESULT_ID])
         if address <= HOLD_HEARTBEAT < end:
             self._image.put_heartbeat(self._holding[HOLD_HEARTBEAT])
         if address <= HOLD_SETPOINT + 1 and end > HOLD_SETPOINT:

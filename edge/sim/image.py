@@ -42,6 +42,8 @@ class Shown:
     watchdog_tripped: bool
     reject: bool
     armed: bool
+    data_valid: bool
+    result_ack: int
 
 
 class Image:
@@ -62,34 +64,52 @@ class Image:
         if self._stands is not None:
             return self._stands
         ladder, line, now_s = self._ladder, self._line, time.monotonic()
+        ladder.scan(now_s)
         return Shown(
             speed_ppm=line.speed_ppm, motor_decidegrees=round(line.motor_c * 10),
             fill_decidegrees=round(line.fill_c * 10), parts=line.parts, heartbeat=int(now_s * 10) & 0xFFFF,
             trigger=now_s - line.trigger_s < TRIGGER_S, running=line.running, rearm=ladder.rearm(now_s),
-            watchdog_tripped=ladder.watchdog_tripped, reject=ladder.reject, armed=ladder.armed,
+            watchdog_tripped=ladder.watchdog_tripped, reject=ladder.reject, armed=ladder.armed, data_valid=ladder.data_valid,
+            result_ack=ladder.result_ack,
         )  # fmt: skip
 
     def put_reject(self, value: bool) -> None:
         """The verdict of the part that is written next."""
-        if self._stands is None:
+        if self._runs():
             self._ladder.reject = value
 
     def put_armed(self, value: bool) -> None:
         """Whether the edge device vouches for its verdicts."""
-        if self._stands is None:
+        if self._runs():
             self._ladder.write_armed(value, time.monotonic())
 
     def put_part(self, part_id: int) -> None:
         """Latch the verdict for a part."""
-        if self._stands is None:
+        if self._runs():
             self._ladder.write_part_id(part_id)
+
+    def put_data_valid(self, value: bool) -> None:
+        """Whether what stands in the other variables is a result."""
+        if self._runs():
+            self._ladder.data_valid = value
+
+    def put_result_id(self, value: int) -> None:
+        """The number of the result that was put; its change is what a PLC with a handshake latches by."""
+        if self._runs():
+            self._ladder.write_result_id(value)
 
     def put_heartbeat(self, value: int) -> None:
         """The edge device's counter."""
-        if self._stands is None:
+        if self._runs():
             self._ladder.write_heartbeat(value, time.monotonic())
 
     def put_speed(self, value: float) -> None:
         """The wanted parts per minute."""
-        if self._stands is None:
+        if self._runs():
             self._line.speed_setpoint_ppm = value
+
+    def _runs(self) -> bool:
+        """Whether the program runs; what it would have done before this write is done first."""
+        if self._stands is None:
+            self._ladder.scan(time.monotonic())
+        return self._stands is None

@@ -1,6 +1,8 @@
 """The simulated PLC's program, without its network: shift register of verdicts, watchdog, fail-safe, reset.
 
 `docs/how-to` shows the same program in ladder and SCL. Times are seconds of one monotonic clock, given by the caller.
+With a cycle of its own it sees what was written only when the cycle runs, as a PLC does; with `handshake` it latches by
+the result's number and answers it, else by the part's id.
 What the edge device can't do is done here: with no verdict in time, or a silent edge, a part is rejected by the PLC
 itself. What was written while the edge was not armed is its fail-safe, and no verdict about the part.
 """
@@ -33,20 +35,28 @@ class LadderCounters:
     stray_writes: int = 0
     watchdog_trips: int = 0
     rearms: int = 0
+    acknowledged: int = 0
 
 
 class Ladder:
-    """State of the PLC's program. `reject`, `part_id`, `heartbeat` and `armed` are written by the edge device."""
+    """State of the PLC's program. The edge writes `reject`, `part_id`, `result_id`, `heartbeat` and `armed`."""
 
-    def __init__(self, now_s: float, manual_rearm: bool = False) -> None:
-        """Start with the watchdog tripped: no edge has spoken yet."""
+    def __init__(self, now_s: float, manual_rearm: bool = False, cycle_s: float = 0.0, handshake: bool = False) -> None:
+        """Start with the watchdog tripped: no edge has spoken yet. `cycle_s` 0: the program runs at each write."""
         self.counters = LadderCounters()
         self.reject = True
         self.part_id = 0
+        self.result_id = 0
+        self.result_ack = 0
+        self.data_valid = False
         self.heartbeat = 0
         self.armed = False
         self.watchdog_tripped = True
         self.manual_rearm = manual_rearm
+        self._cycle_s = cycle_s
+        self._handshake = handshake
+        self._cycle_due_s = now_s
+        self._last_part = 0
         self._verdicts: OrderedDict[int, tuple[bool, DecidedBy]] = OrderedDict()
         self._newest_part = 0
         self._gone_part = 0
@@ -57,8 +67,26 @@ class Ladder:
     # -- what the edge device writes ----------------------------------------------------------------------------------
 
     def write_part_id(self, part_id: int) -> None:
-        """Latch the reject coil's value for a part: what its write means in this PLC."""
+        """Take over the part that the reject coil is for; without a cycle of its own, latch it at once."""
         self.part_id = part_id
+        if not self._cycle_s and not self._handshake:
+            self._latch(part_id)
+
+    def write_result_id(self, result_id: int) -> None:
+        """Take over the number of a result; without a cycle of its own, latch and answer it at once."""
+        self.result_id = result_id
+        if not self._cycle_s:
+            self._latch_result()
+
+    def _latch_result(self) -> None:
+        if self.result_id != self.result_ack:
+            if self.part_id:  # 0: an empty result
+                self._latch(self.part_id)
+            self.result_ack = self.result_id
+            self.counters.acknowledged += 1
+
+    def _latch(self, part_id: int) -> None:
+        """Keep the reject coil's value for a part."""
         if part_id <= self._gone_part:
             self.counters.late_writes += 1
         elif part_id > self._newest_part:
@@ -102,6 +130,14 @@ class Ladder:
             return True, DecidedBy.PLC
         return verdict
 
+    def _run_cycle(self) -> None:
+        """Look at what has been written since the last cycle."""
+        if self._handshake:
+            self._latch_result()
+        elif self.part_id != self._last_part:
+            self._last_part = self.part_id
+            self._latch(self.part_id)
+
     def press_reset(self, now_s: float) -> None:
         """The operator's reset button."""
         self._rearm_until_s = now_s + REARM_PULSE_S
@@ -112,7 +148,10 @@ class Ladder:
         return now_s < self._rearm_until_s
 
     def scan(self, now_s: float) -> None:
-        """Run the timers: the watchdog, and the reset of the simulated operator."""
+        """Run the program's cycle if it is due, and the timers: watchdog, reset of the simulated operator."""
+        if self._cycle_s and now_s >= self._cycle_due_s:
+            self._cycle_due_s = now_s + self._cycle_s
+            self._run_cycle()
         if not self.watchdog_tripped and now_s - self._beat_s > WATCHDOG_S:
             self.watchdog_tripped = True
             self.counters.watchdog_trips += 1

@@ -56,7 +56,7 @@ class Plant:
         self._began_s = time.monotonic()
         stream = PartStream(options.seed, options.defect_rate)
         self.state = LineState()
-        self.ladder = Ladder(self._began_s, options.manual_rearm)
+        self.ladder = Ladder(self._began_s, options.manual_rearm, options.cycle_ms / 1e3, options.handshake)
         self._tcp_faces = tcp_faces(options, self.ladder, self.state)
         self._rtu = RtuController(self.ladder, self.state) if options.rtu is not None else None
         self.gearbox = Gearbox(options.seed, self.state)

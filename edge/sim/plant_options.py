@@ -30,6 +30,8 @@ class PlantOptions:
     travel_ms: float = 60.0
     seed: int = 1
     manual_rearm: bool = False
+    cycle_ms: float = 0.0
+    handshake: bool = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--travel-ms", type=float, default=default.travel_ms, help="from the camera to the ejector")
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--manual-rearm", action="store_true", help="the reset is pressed by `sim rearm` alone")
+    cycle = "of the PLC's program; 0 runs it at each write"
+    parser.add_argument("--cycle-ms", type=float, default=default.cycle_ms, help=cycle)
+    parser.add_argument("--handshake", action="store_true", help="the PLC latches by result id and acknowledges it")
 
 
 def options_of(arguments: argparse.Namespace) -> PlantOptions:

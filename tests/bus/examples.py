@@ -60,6 +60,7 @@ EXAMPLES: tuple[m.Message, ...] = (
         late=False,
         time_ns=NS,
         reason="lease",
+        manual=True,
     ),
     m.Result(
         result_id=_ID,
@@ -145,8 +146,8 @@ EXAMPLES: tuple[m.Message, ...] = (
         args={"attempts": 3, "host": "press1", "ms": 1.5, "fatal": False},
         time_ns=NS,
     ),
-    m.Write(request_id="r-1", tag="FIC_101.SP", value=12.5),
-    m.Reply(request_id="r-1", ok=False, value=12.0, reason="out of range"),
+    m.Write(request_id="r-1", tag="FIC_101.SP", value=12.5, asked_ns=NS, on_behalf="operator"),
+    m.Reply(request_id="r-1", ok=False, value=12.0, reason="out of range", code=m.ReplyCode.OUT_OF_RANGE),
     m.Slot(
         model="surface",
         version="1.2.0",

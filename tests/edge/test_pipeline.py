@@ -308,6 +308,19 @@ def test_every_nth_reading_makes_a_window(models):
     assert [a.result.source_seq for a in answers] == [4, 7, 10]
 
 
+def test_a_request_of_the_plc_makes_a_window_each_time_that_it_rises(models):
+    clock = Clock(0)
+    spec = WindowInput(source="plant", group="slow", tags=list(TAGS), length=LENGTH, request="Plc.Request")
+    bits = [True, False, False, False, False, True, True, None, True, False, True]
+    readings = []
+    for number, bit in enumerate(bits, 1):
+        asked = Sample(quality=Quality.BAD, reason="timeout") if bit is None else Sample(value=bit)
+        one = reading(number, 0.0, 0.0)
+        readings.append(reading(number, 0.0, 0.0, tags=one.tags | {"Plc.Request": asked}))
+    answers = feed(watch(clock, models["drift"], input=spec), clock, *readings)
+    assert [a.result.source_seq for a in answers] == [6, 11], "the first came before the window was full"
+
+
 def test_readings_of_other_groups_and_repeats_do_not_count(models):
     clock = Clock(0)
     readings = [reading(n, 0, 0) for n in range(1, 5)]

@@ -38,6 +38,7 @@ async function main() {
       });
       answer.write = nameOf(status);
     }
+    if (ask.writes) await writeAll(session, id, answer);
     if (ask.watch) await watch(session, id, answer);
     await session.close();
   } catch (error) {
@@ -67,6 +68,26 @@ async function read(session, id, answer) {
       properties[name] = name === "EURange" ? [content.low, content.high] : content.displayName.text;
     }
     if (Object.keys(properties).length) answer.properties[path] = properties;
+  }
+}
+
+// Each of `writes` is {path, type, value}; all in one request if `together`. The value read at once after each.
+async function writeAll(session, id, answer) {
+  const nodes = ask.writes.map((one) => ({
+    nodeId: id(one.path),
+    attributeId: opcua.AttributeIds[one.attribute || "Value"],
+    value: { value: { dataType: opcua.DataType[one.type], value: one.value } },
+  }));
+  answer.writes = [];
+  answer.held = [];
+  if (ask.together) {
+    answer.writes = (await session.write(nodes)).map(nameOf);
+    return;
+  }
+  for (const node of nodes) {
+    answer.writes.push(nameOf(await session.write(node)));
+    const data = await session.read({ nodeId: node.nodeId, attributeId: opcua.AttributeIds.Value });
+    answer.held.push(data.value ? data.value.value : null);
   }
 }
 

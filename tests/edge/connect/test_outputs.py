@@ -1,13 +1,11 @@
 """The outputs' state machine: no reading of its code replaces these promises."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from edge.plc.outputs import NOTHING, OutputsMachine, Put, Step, machine_of, output_problems, own_tags
+from edge.plc.output_tags import output_problems, own_tags
+from edge.plc.outputs import NOTHING, OutputsMachine, Step, machine_of
 from edge.plc.tags import Access, Tag
 from edge.settings import Outputs
 from schemas.messages import Decision, Phase, Proof, Verdict
@@ -193,60 +191,6 @@ def test_a_lost_link_writes_nothing_and_latches() -> None:
     step = machine.lost(1200 * MS, "cable")
     assert step.puts == () and step.changes[0].reason == "cable"
     assert machine.latched and machine.due_ns is None
-
-
-inputs = st.lists(
-    st.one_of(
-        st.tuples(st.just("decide"), st.sampled_from(Verdict), st.integers(-200, 200), st.booleans()),
-        st.tuples(st.just("selftest"), st.integers(-200, 200)),
-        st.tuples(st.just("rearm"), st.integers(0, 100)),
-        st.tuples(st.just("tick")),
-        st.tuples(st.just("link")),
-    ).flatmap(lambda one: st.tuples(st.just(one), st.integers(0, 400))),
-    max_size=60,
-)
-
-
-@given(inputs)
-def test_in_every_order_of_events_a_part_passes_only_by_a_fresh_ok_under_an_armed_lease(
-    story: list[tuple[tuple[Any, ...], int]],
-) -> None:
-    machine = OutputsMachine(OUTPUTS, BOOT)
-    machine.begin(0, "started")
-    now, fresh_ns, is_armed = 1000 * MS, -(10**12), False
-    for number, (event, gap_ms) in enumerate(story):
-        now += gap_ms * MS
-        step, fresh_ok = act(machine, event, number, now)
-        if (event[0] == "decide" and event[2] >= 0 and event[3]) or (event[0] == "selftest" and event[1] >= 0):
-            fresh_ns = now
-        leased = now - fresh_ns < 500 * MS
-        for put in step.puts:
-            if put.tag == "armed":
-                is_armed = bool(put.value)
-                assert not put.value or leased, "armed without a lease"
-            if put == Put("reject", False):
-                assert fresh_ok and is_armed and leased
-            if put.tag == "beat":
-                assert leased, "a heartbeat without a lease"
-        if step.changes:
-            assert (step.changes[-1].phase is Phase.NEW) is machine.latched
-        assert is_armed is not machine.latched or event[0] == "link"
-        is_armed = is_armed and event[0] != "link"
-
-
-def act(machine: OutputsMachine, event: tuple[Any, ...], number: int, now: int) -> tuple[Step, bool]:
-    """The machine's answer, and whether the event was a fresh OK."""
-    actions: dict[str, Callable[[], Step]] = {
-        "decide": lambda: machine.decide(
-            decision(now, event[1], number, budget_ms=event[2], boot=BOOT if event[3] else "old"), now, now
-        ),
-        "selftest": lambda: machine.decide(selftest(now, budget_ms=event[1], name=f"s{number}"), now, now),
-        "rearm": lambda: machine.rearm(True, now - event[1] * MS, now),
-        "tick": lambda: machine.tick(now),
-        "link": lambda: (machine.lost(now, "cable"), machine.begin(now, "came back"))[1],
-    }
-    step = actions[event[0]]()
-    return step, event[0] == "decide" and event[1] is Verdict.OK and event[2] >= 0 and event[3]
 
 
 def tag(name: str, kind: str = "bool", access: Access = Access.WRITE, scale: float = 1.0) -> Tag:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from edge.connectors.modbus import open_connector
-from edge.plc.outputs import output_problems
+from edge.plc.output_tags import output_problems
 from edge.plc.tag_failsafes import TagFailsafes
 from edge.plc.tags import Access, Native, Tag, load_tags
 from edge.plc.told import TagsFailsafe, Told

@@ -1,11 +1,13 @@
 """Which requests to write are carried out, and what each is answered."""
 
+import time
+
 import pytest
 
 from edge.plc.tags import Access, Tag
-from edge.plc.writes import Admitted, WriteGate, answer, reply_is_allowed, same_value
+from edge.plc.writes import Admitted, WriteGate, answer, mode_tag, reply_is_allowed, same_value
 from schemas.errors import WriteRefused
-from schemas.messages import Reply, Value, Write
+from schemas.messages import Reply, ReplyCode, Value, Write
 from schemas.topics import Place
 
 TAGS = {
@@ -48,6 +50,35 @@ def test_a_write_within_its_range_is_admitted_as_the_tags_type() -> None:
 def test_other_writes_are_refused_with_the_reason(tag: str, value: Value, reason: str) -> None:
     with pytest.raises(WriteRefused, match=reason):
         gate().admit("mes1", write(tag, value))
+
+
+@pytest.mark.parametrize(("tag", "value", "code"), [
+    ("Speed", 901, ReplyCode.OUT_OF_RANGE), ("Sped", 100, ReplyCode.UNKNOWN_TAG), ("Count", 1, ReplyCode.NOT_WRITABLE),
+    ("Reject", False, ReplyCode.NOT_WRITABLE),
+])  # fmt: skip
+def test_a_refusal_has_a_code_for_programs_and_so_has_its_repeat(tag: str, value: Value, code: ReplyCode) -> None:
+    one = gate()
+    with pytest.raises(WriteRefused) as refused:
+        one.admit("mes1", write(tag, value))
+    assert refused.value.code == code
+    repeat = one.admit("mes1", write(tag, value))
+    assert isinstance(repeat, Reply) and repeat.code is code
+
+
+def test_what_was_asked_before_this_process_started_is_refused_since_it_may_have_been_carried_out() -> None:
+    asked_ns = time.time_ns()
+    one = gate()
+    with pytest.raises(WriteRefused, match="before this connect started"):
+        one.admit("mes1", Write(request_id="r1", tag="Speed", value=100.0, asked_ns=asked_ns - 1))
+    later = Write(request_id="r2", tag="Speed", value=100.0, asked_ns=time.time_ns())
+    assert isinstance(one.admit("mes1", later), Admitted)
+
+
+def test_a_pipelines_mode_is_written_like_a_tag() -> None:
+    mode = mode_tag("caps")
+    one = WriteGate(TAGS | {mode.name: mode}, {"Reject"}, Clock())
+    admitted = one.admit("mes1", write("outputs/caps/mode", "manual"))
+    assert isinstance(admitted, Admitted) and admitted.value == "manual"
 
 
 def test_a_repeat_gets_the_same_answer_and_is_not_carried_out_again() -> None:

@@ -3,10 +3,11 @@
 from typing import Any
 
 import msgspec
+import pytest
 
 from bus import Address
 from bus.hot import HotBus
-from schemas.messages import Reply, Write
+from schemas.messages import Phase, Reply, Verdict, Write
 from schemas.topics import REPLY, WRITE, Place
 
 PLACE = Place("demo", "line1", "edge1")
@@ -55,6 +56,31 @@ async def test_a_write_is_carried_out_read_back_answered_and_audited(
 
     await refuse_foreign_replies_and_names(made, wait_until)
     await answer_at_once_without_a_link(made, plant, wait_until)
+
+
+@pytest.mark.slow
+async def test_an_operators_outputs_are_written_by_request_and_nobody_else(
+    start_plant: Any, station: Any, leased: Any, wait_until: Any
+) -> None:
+    plant = start_plant(*LINE)
+    made = await station(plant.modbus_port)
+    async with leased(made):
+        await wait_until(lambda: plant.state()["armed"], "armed")
+        assert (await ask(made.mes, "outputs/caps/mode", "manual", "m1")).value == "manual"
+        assert not plant.state()["armed"], "the verdicts are no longer the pipeline's"
+        assert (await ask(made.mes, "Eject.Reject", False, "m2")).ok and plant.state()["reject"] is False
+        assert "decisions alone" in (await ask(made.mes, "Edge.Armed", True, "m3")).reason
+        made.decide(Verdict.NOK, 10**6)
+        told = (await wait_until(lambda: made.seen.outputs, "the decision is told"))[-1]
+        assert (told.manual, told.reason) == (True, "manual") and plant.state()["reject"] is False
+    await wait_until(lambda: made.seen.status and made.seen.status[-1].counters.get("caps_manual") == 1.0, "status")
+    beats = plant.state()["heartbeat"]
+    await wait_until(lambda: plant.state()["watchdog_tripped"], "the lease has ended: the PLC's watchdog acts")
+    assert plant.state()["reject"] is False and plant.state()["heartbeat"] - beats < 12, "the operator's value stays"
+    assert (await ask(made.mes, "outputs/caps/mode", "auto", "m4")).value == "auto"
+    assert plant.state()["reject"] is True
+    kinds = [(event.phase, event.args["pipeline"]) for event in made.seen.events_of("outputs_manual")]
+    assert kinds == [(Phase.NEW, "caps"), (Phase.END, "caps")]
 
 
 def setpoint(made: Any) -> object:

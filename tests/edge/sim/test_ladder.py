@@ -109,3 +109,29 @@ def test_the_shift_register_is_bounded() -> None:
         ladder.enter(part_id)
         ladder.write_part_id(part_id)
     assert len(ladder._verdicts) == SHIFT_REGISTER
+
+
+def test_with_a_cycle_the_program_sees_only_what_stands_there_when_it_runs() -> None:
+    ladder = Ladder(0.0, cycle_s=0.05)
+    ladder.enter(2)
+    ladder.reject = False
+    ladder.scan(1.0)
+    ladder.write_part_id(1)
+    ladder.write_part_id(2)
+    ladder.scan(1.04)
+    assert not ladder._verdicts
+    ladder.scan(1.06)
+    assert list(ladder._verdicts) == [2]
+
+
+def test_with_the_handshake_the_number_latches_and_is_answered_and_part_0_is_nobody() -> None:
+    ladder = Ladder(0.0, handshake=True)
+    ladder.enter(1)
+    ladder.reject = False
+    ladder.write_part_id(1)
+    assert not ladder._verdicts, "the part's id alone latches nothing"
+    ladder.write_result_id(9)
+    assert (list(ladder._verdicts), ladder.result_ack) == ([1], 9)
+    ladder.write_part_id(0)
+    ladder.write_result_id(10)
+    assert (list(ladder._verdicts), ladder.result_ack, ladder.counters.stray_writes) == ([1], 10, 0)
