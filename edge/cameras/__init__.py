@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from schemas.errors import ConnectorError
 from schemas.messages import Quality
@@ -33,6 +33,15 @@ class Picture:
     pixels: NDArray[Any]
     quality: Quality = Quality.GOOD
     reason: str = ""
+
+
+@runtime_checkable
+class Shooter(Protocol):
+    """Pictures of a camera that takes one when it is told to."""
+
+    def shoot(self) -> None:
+        """Take a picture now; it comes like any other, and so does the ConnectorError where the camera refuses."""
+        ...
 
 
 class Grabber(Protocol):

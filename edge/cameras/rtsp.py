@@ -4,8 +4,8 @@
 `transport` (tcp, the default, or udp), `delay_ms` (0), and those of `edge/grabbing/shaping.py`.
 
 How old a picture is when it comes is not known: the camera encodes and buffers, the network adds to it, and RTSP
-carries no time of ours. The trigger of a picture is therefore when it was grabbed, less `delay_ms`; measure that once with a
-lamp on a PLC output. Where a part moves fast, take a camera with a trigger input (`genicam`).
+carries no time of ours. The trigger of a picture is therefore when it was grabbed, less `delay_ms`; measure that once
+with a lamp on a PLC output. Where a part moves fast, take a camera with a trigger input (`genicam`).
 """
 
 from __future__ import annotations

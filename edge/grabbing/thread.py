@@ -7,6 +7,7 @@ import contextlib
 import logging
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -52,6 +53,7 @@ class Pictures:
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
         self._stop = threading.Event()
+        self._shooting = ThreadPoolExecutor(1, "camera-shoot")  # the device's own thread waits for pictures meanwhile
         self._beat_s = time.monotonic()
         # A daemon: a driver that hangs in the kernel must not keep the process from its end.
         self._thread = threading.Thread(target=self._run, name=f"camera-{device.name}"[:15], daemon=True)
@@ -73,13 +75,15 @@ class Pictures:
                 raise ConnectorError(f"camera {self._device.name} hangs in its driver for {silent_s:.1f} s")
 
     def shoot(self) -> None:
-        """Take a picture now, where the camera can be told so; it is not waited for.
-
-        Raises:
-            ConnectorError: the camera refused.
-        """
+        """Take a picture now, where the camera can be told so; it is not waited for (see `edge.cameras.Shooter`)."""
         if self._shoot is not None:
-            self._shoot()
+            self._shooting.submit(self._fire, self._shoot)
+
+    def _fire(self, shoot: Callable[[], None]) -> None:
+        try:
+            shoot()
+        except ConnectorError as error:
+            self._newest.put(error)
 
     async def open(self) -> None:
         """Start the thread, and wait until the device is open."""
@@ -95,6 +99,7 @@ class Pictures:
     async def close(self) -> None:
         """End the thread."""
         self._stop.set()
+        self._shooting.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._thread.join, self._device.timeout_s + _END_S)
         if self._thread.is_alive():
             log.warning("camera %s: its driver hangs and keeps a thread", self._device.name)

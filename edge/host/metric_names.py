@@ -140,6 +140,12 @@ WRITES = _counter("writes", "Requested writes of tags, by outcome.", _CONNECT, "
 FRAMES = _counter("camera_frames", "Pictures that were published.", ("camera",), "camera", "quality")
 GRAB_FAILURES = _counter("camera_grab_failures", "How often the camera could not be opened or read.",
                          ("camera",), "camera")  # fmt: skip
+TRIGGERS = _counter("camera_triggers", "Triggers that a PLC's tag showed.", ("camera",), "camera")
+TRIGGER_FAULTS = _counter(
+    "camera_trigger_faults",
+    "Triggers without a picture to judge: missed (a step of the counter was not seen), late, double, no_number,"
+    " no_picture; no_trigger: a picture of an unknown part.",
+    ("camera",), "camera", "why")  # fmt: skip
 
 _HISTORIAN = ("historian",)
 ROWS = _counter("historian_rows", "Points that were stored.", _HISTORIAN)

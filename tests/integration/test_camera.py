@@ -27,6 +27,7 @@ CAMERA = """
 driver = "{driver}"
 address = "{address}"
 timeout_ms = 500
+ring_mb = 0
 options = {{ {options} }}
 [pipelines.inspect]
 model = "caps"
@@ -242,5 +243,5 @@ def test_every_driver_can_be_loaded_by_its_file_name(driver):
 
 
 def test_a_driver_that_does_not_exist_is_named_with_those_that_do():
-    with pytest.raises(ConnectorError, match=r"'lens'; there are folder, plant"):
+    with pytest.raises(ConnectorError, match=r"'lens'; there are folder, genicam, plant, rtsp, v4l2"):
         load_grabber("lens")
