@@ -39,8 +39,8 @@ class Detector:
         self._tag, self._part, self._every = tag, part, every
         self._count: int | None = None
         self._level: bool | None = None
-        self._epoch = 0
-        self._scan_ns = 0
+        self._epoch: int = 0
+        self._scan_ns: int = 0
         self._known: Sample | None = None
 
     def read(self, reading: Reading) -> list[Trigger]:

@@ -164,6 +164,11 @@ ARCHIVE_LAG_SECONDS = _gauge("historian_archive_lag_seconds", "For how long the 
 EVIDENCE_KEPT = _counter("evidence_kept", "Inputs that are kept for `plantedge replay`.", _HISTORIAN)
 EVIDENCE_DROPPED = _counter("evidence_dropped", "Inputs that could not be kept.", _HISTORIAN)
 EVIDENCE_BYTES = _gauge("evidence_bytes", "Size of the ring of evidence.", _HISTORIAN)
+PARTS = _counter("parts", "Parts by how far they came: decision, output (acknowledged by the PLC).",
+                 _HISTORIAN, "pipeline", "stage")  # fmt: skip
+PARTS_UNRECONCILED = _counter(
+    "parts_unreconciled", "Parts that lack something 3 s after they should have it: decision (of a frame), output.",
+    _HISTORIAN, "pipeline", "lacks")  # fmt: skip
 
 NODE_WRITES = _counter("opcua_node_writes", "Values written to nodes of the address space.", ("opcua",))
 MES_REFUSED = _counter("mes_tags_refused", "Values that can't stand in a MES message.", ("mirror",))
