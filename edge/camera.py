@@ -1,6 +1,6 @@
 """camera@NAME: pictures onto the bus.
 
-In: the camera itself; raw, where a PLC's tag triggers. Out: frame, event, status.
+In: the camera itself; raw, where a PLC's tag triggers or chooses the recipe. Out: frame, event, status.
 
 Frames leave on a connection of their own: a frame never delays a scalar. A camera that is lost is an event until it is
 back, and is opened again with a growing pause. A part that was triggered gets a frame whatever happens to its picture.
@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from bus.link import Backoff
-from edge.cameras import Picture, Shooter, load_grabber
+from edge.cameras import Picture, Shooter, Tunable, load_grabber
 from edge.grabbing.address import shown
 from edge.grabbing.frames import FrameSender
+from edge.grabbing.recipe import RecipeWatch
 from edge.grabbing.triggered import Triggered
 from edge.host import metric_names as names
 from schemas.errors import ConnectorError, Oversized
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from bus import Delivery
     from bus.typed import Publisher
     from edge.process import Process
     from edge.settings import Camera as CameraSettings
@@ -51,6 +53,8 @@ class Camera:
         if self.settings.trigger:
             self.triggered = Triggered(process, self._publish, self._trigger_fault)
         self._faulty_s = 0.0
+        self.recipe = RecipeWatch(self.settings.recipe) if self.settings.recipe else None
+        self._tunable: Tunable | None = None
         self._sent_s = 0.0
         self._faults: set[str] = set()
         self._backoff = Backoff()
@@ -77,6 +81,8 @@ class Camera:
             await asyncio.sleep(self._backoff.take())
 
     async def _publish_all(self, pictures: AsyncIterator[Picture]) -> None:
+        self._tunable = pictures if isinstance(pictures, Tunable) else None
+        self._tune()
         triggered = self.triggered
         if triggered is None:
             async for picture in pictures:
@@ -88,6 +94,29 @@ class Camera:
                 triggered.picture(picture)
         finally:
             triggered.shooter = None
+
+    @property
+    def sources(self) -> set[str]:
+        """The sources whose readings it takes."""
+        return {of.source for of in (self.triggered, self.recipe) if of is not None}
+
+    def reading(self, reading: Reading, delivery: Delivery) -> None:
+        """Take a reading: a trigger, another recipe."""
+        if self.triggered is not None:
+            self.triggered.reading(reading, delivery)
+        if self.recipe is None:
+            return
+        if self.recipe.read(reading):
+            self._tune()
+        if self.recipe.problem:
+            self._fault("recipe_unknown", self.recipe.problem)
+        else:
+            self._mended("recipe_unknown", "the recipe is known")
+
+    def _tune(self) -> None:
+        """Set what the recipe asks for: when it changes, and when the camera has been opened again."""
+        if self.recipe is not None and self.recipe.values and self._tunable is not None:
+            self._tunable.adjust(self.recipe.values)
 
     def _publish(self, picture: Picture) -> None:
         picture = judged(picture)
@@ -175,8 +204,9 @@ async def main(process: Process) -> None:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(camera.run(), name="camera")
                 tasks.create_task(camera.watch(), name="watch")
+                for source in camera.sources:
+                    await process.read(READING, Reading, camera.reading, source=source)
                 if (triggered := camera.triggered) is not None:
-                    await process.read(READING, Reading, triggered.reading, source=triggered.source)
                     tasks.create_task(camera.watch_triggers(triggered), name="triggers")
         finally:
             camera.sender.close()

@@ -76,6 +76,14 @@ class Outputs(Section):
     lease_ms: Milliseconds = 500
 
 
+class CameraRecipe(Section):
+    """What a tag's value changes of a camera while it runs: `choices` are its values, with `exposure` and the like."""
+
+    source: Slug
+    tag: str
+    choices: Annotated[dict[str, dict[str, float]], Field(min_length=1)]
+
+
 class Camera(Section):
     """A camera: `driver` is a file of edge/cameras/, `address` its own notation (host:port, folder, device).
 
@@ -96,6 +104,7 @@ class Camera(Section):
     wait_ms: Milliseconds = 100
     faulty: Literal["failsafe", "skip"] = "failsafe"
     ring_mb: Annotated[int, Field(ge=0, le=1024)] = 64
+    recipe: CameraRecipe | None = None
     options: dict[str, str | int | float | bool] = {}
 
 

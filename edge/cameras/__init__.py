@@ -15,7 +15,7 @@ from schemas.errors import ConnectorError
 from schemas.messages import Quality
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -41,6 +41,15 @@ class Shooter(Protocol):
 
     def shoot(self) -> None:
         """Take a picture now; it comes like any other, and so does the ConnectorError where the camera refuses."""
+        ...
+
+
+@runtime_checkable
+class Tunable(Protocol):
+    """Pictures of a camera that can be changed while it runs."""
+
+    def adjust(self, values: Mapping[str, float]) -> None:
+        """Set options before one of the next pictures; the ConnectorError where it refuses comes like a lost camera."""
         ...
 
 

@@ -30,7 +30,7 @@ from schemas.errors import ConnectorError
 from schemas.messages import Quality
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -123,6 +123,16 @@ class Device:
         if not taken.whole:
             return Picture(self._part_id, now_ns, np.zeros(0, np.uint8), Quality.BAD, "packets of it were lost")
         return Picture(self._part_id, now_ns, self._shaping.apply(_as_opencv(self.name, taken)))
+
+    def adjust(self, values: Mapping[str, float]) -> None:
+        """Set exposure, gain or rate while it runs."""
+        for name, value in values.items():
+            if name not in _SETTERS:
+                raise ConnectorError(
+                    f"camera {self.name}: {name} can't be changed while it runs; {', '.join(sorted(_SETTERS))} can"
+                )
+            if self._link is not None:
+                self._link.set(name, _SETTERS[name], value)
 
     def shoot(self) -> None:
         """Trigger by software."""

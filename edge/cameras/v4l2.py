@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _OPTIONS: Final = ("width", "height", "fps", "pixel_format", "exposure", "gain", *SHAPING)
 _BY_HAND: Final = 1  # V4L2_EXPOSURE_MANUAL
 _MOST: Final = 1e6
+_TUNABLE: Final = {"exposure": cv2.CAP_PROP_EXPOSURE, "gain": cv2.CAP_PROP_GAIN}
 
 
 @asynccontextmanager
@@ -51,7 +52,7 @@ async def open_camera(settings: Camera, home: Path) -> AsyncGenerator[AsyncItera
             set_all(capture, settings.address, wanted)
         return capture
 
-    async with pictures_of(Capture(settings.address, opener, shaping_of(options), timeout_s)) as pictures:
+    async with pictures_of(Capture(settings.address, opener, shaping_of(options), timeout_s, 0, _TUNABLE)) as pictures:
         yield pictures
 
 

@@ -100,7 +100,7 @@ def _streams(tree: Tree) -> Iterator[Problem]:
 
 
 def _triggers(tree: Tree) -> Iterator[Problem]:
-    """Trigger and part number of a camera are SOURCE/TAG, and of one source."""
+    """Trigger and part number of a camera are SOURCE/TAG, and of one source; its recipe's source exists."""
     sources = tables(tree, "sources")
     for name, camera in tables(tree, "cameras").items():
         of: dict[str, str] = {}
@@ -115,6 +115,9 @@ def _triggers(tree: Tree) -> Iterator[Problem]:
                 yield Problem(path, f"cameras.{name}.{key}: {text!r} will not do; write SOURCE/TAG")
             elif source not in sources:
                 yield _nowhere(path, "source", source, sources, ("sources", source))
+        beside = subtree(camera, "recipe").get("source")
+        if isinstance(beside, str) and beside not in sources:
+            yield _nowhere(("cameras", name, "recipe", "source"), "source", beside, sources, ("sources", beside))
         if "part" in of and of.get("trigger") != of["part"]:
             what = "its trigger is of another source" if "trigger" in of else "it has no trigger"
             yield Problem(("cameras", name, "part"), f"cameras.{name}.part: {what}; both come from one source")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import cv2
@@ -11,7 +12,7 @@ from edge.cameras import Picture
 from schemas.errors import ConnectorError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from edge.grabbing.shaping import Shaping
 
@@ -21,14 +22,19 @@ QUIET: Final = {"OPENCV_FFMPEG_LOGLEVEL": "-8"}
 
 
 class Capture:
-    """Opens by `opener`, then grabs. `delay_ns`: how old a picture is known to be when it is grabbed."""
+    """Opens by `opener`, then grabs. `delay_ns`: how old a picture is known to be when it is grabbed.
+
+    `tunable`: option -> property, of those that may change while it runs.
+    """
 
     def __init__(
-        self, name: str, opener: Callable[[], cv2.VideoCapture], shaping: Shaping, timeout_s: float, delay_ns: int = 0
-    ) -> None:
+        self, name: str, opener: Callable[[], cv2.VideoCapture], shaping: Shaping, timeout_s: float, delay_ns: int = 0,
+        tunable: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         """Nothing is opened yet."""
         self.name, self.timeout_s = name, timeout_s
         self._opener, self._shaping, self._delay_ns = opener, shaping, delay_ns
+        self._tunable = tunable
         self._capture: cv2.VideoCapture | None = None
         self._count = 0
 
@@ -55,6 +61,14 @@ class Capture:
         except cv2.error as error:
             raise ConnectorError(f"camera {self.name} sent what can't be decoded ({error.err})") from error
         raise ConnectorError(f"camera {self.name} sent what can't be decoded")
+
+    def adjust(self, values: Mapping[str, float]) -> None:
+        """Set properties while it runs."""
+        if unknown := sorted(values.keys() - self._tunable.keys()):
+            there = ", ".join(sorted(self._tunable)) or "nothing"
+            raise ConnectorError(f"camera {self.name}: {unknown[0]} can't be changed while it runs; {there} can")
+        if self._capture is not None:
+            set_all(self._capture, self.name, [(name, self._tunable[name], value) for name, value in values.items()])
 
     def close(self) -> None:
         """Let go of it."""

@@ -15,7 +15,7 @@ from edge.grabbing.newest import Newest
 from schemas.errors import ConnectorError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from edge.cameras import Picture
 
@@ -38,6 +38,10 @@ class Device(Protocol):
         """Wait for the next picture, well under `timeout_s` or until it is lost; None: none yet, and all is well."""
         ...
 
+    def adjust(self, values: Mapping[str, float]) -> None:
+        """Set options while it runs."""
+        ...
+
     def close(self) -> None:
         """Let go of it; called after `open` failed too."""
         ...
@@ -52,7 +56,8 @@ class Pictures:
         self._newest: Newest[Picture | ConnectorError] = Newest()
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
-        self._stop = threading.Event()
+        self._stop, self._lock = threading.Event(), threading.Lock()
+        self._wanted: dict[str, float] = {}
         self._shooting = ThreadPoolExecutor(1, "camera-shoot")  # the device's own thread waits for pictures meanwhile
         self._beat_s = time.monotonic()
         # A daemon: a driver that hangs in the kernel must not keep the process from its end.
@@ -78,6 +83,11 @@ class Pictures:
         """Take a picture now, where the camera can be told so; it is not waited for (see `edge.cameras.Shooter`)."""
         if self._shoot is not None:
             self._shooting.submit(self._fire, self._shoot)
+
+    def adjust(self, values: Mapping[str, float]) -> None:
+        """Set options before one of the next pictures; see `edge.cameras.Tunable`."""
+        with self._lock:
+            self._wanted.update(values)
 
     def _fire(self, shoot: Callable[[], None]) -> None:
         try:
@@ -113,6 +123,7 @@ class Pictures:
             self._device.open()
             self._tell(None)
             while not self._stop.is_set():
+                self._adjust()
                 picture = self._device.take()
                 self._beat_s = time.monotonic()
                 if picture is not None:
@@ -123,6 +134,12 @@ class Pictures:
                 raise
         finally:
             self._device.close()
+
+    def _adjust(self) -> None:
+        with self._lock:
+            wanted, self._wanted = self._wanted, {}
+        if wanted:
+            self._device.adjust(wanted)
 
     def _lose(self, error: BaseException) -> None:
         if not isinstance(error, ConnectorError):

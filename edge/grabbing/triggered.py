@@ -48,6 +48,8 @@ class Triggered:
 
     def reading(self, reading: Reading, _: Delivery) -> None:
         """Take a reading of the source."""
+        if reading.source != self.source:
+            return
         self._heard_s = time.monotonic()
         if reading.boot != self._process.boot:
             return

@@ -7,6 +7,7 @@ sequence of images through the same code.
 
 import asyncio
 import contextlib
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge.cameras import camera_drivers, load_grabber
+from edge.cameras import Tunable, camera_drivers, load_grabber
 from edge.grabbing.capture import Capture
 from edge.grabbing.options import Options
 from edge.grabbing.shaping import SHAPING, shaping_of
@@ -28,7 +29,6 @@ from edge.sim.album import Album
 from edge.sim.camera import CameraServer, Feed
 from schemas.errors import ConnectorError
 from schemas.messages import Quality
-from tests.conftest import bind_free_port
 from tests.peers.camera_peers import gige_camera, rtsp_server
 
 pytestmark = pytest.mark.slow
@@ -44,13 +44,13 @@ class Peer:
     settings: Camera
     shape: tuple[int, ...]
     cut: Callable[[], None] | None
-    nowhere: str  # an address with nothing behind it
+    stall: Callable[[], None] | None = None  # lets it live, and say nothing more
 
 
 @contextlib.asynccontextmanager
 async def folder(home: Path) -> AsyncIterator[Peer]:
     paint(home / "images")
-    yield Peer(Camera(driver="folder", address="images", options={"rate_hz": 50}), (20, 30, 3), None, "void")
+    yield Peer(Camera(driver="folder", address="images", options={"rate_hz": 50}), (20, 30, 3), None)
 
 
 @contextlib.asynccontextmanager
@@ -69,7 +69,6 @@ async def plant(home: Path) -> AsyncIterator[Peer]:
     try:
         yield Peer(
             Camera(driver="plant", address=f"127.0.0.1:{port}"), (64, 64, 3), server.close,
-            f"127.0.0.1:{bind_free_port()}",
         )  # fmt: skip
     finally:
         shooting.cancel()
@@ -81,7 +80,7 @@ async def plant(home: Path) -> AsyncIterator[Peer]:
 async def rtsp(home: Path) -> AsyncIterator[Peer]:
     with rtsp_server() as (port, child):
         settings = Camera(driver="rtsp", address=f"rtsp://127.0.0.1:{port}/line", timeout_ms=TIMEOUT_MS)
-        yield Peer(settings, (64, 96, 3), child.kill, f"rtsp://127.0.0.1:{bind_free_port()}/line")
+        yield Peer(settings, (64, 96, 3), child.kill, lambda: child.send_signal(signal.SIGSTOP))
 
 
 @contextlib.asynccontextmanager
@@ -89,7 +88,7 @@ async def genicam(home: Path) -> AsyncIterator[Peer]:
     with gige_camera() as child:
         options = {"width": 96, "height": 64}  # small: the loopback of a busy machine loses packets of large pictures
         settings = Camera(driver="genicam", address="127.0.0.1", timeout_ms=TIMEOUT_MS, options=options)
-        yield Peer(settings, (64, 96, 3), child.kill, "127.0.0.77")
+        yield Peer(settings, (64, 96, 3), child.kill, lambda: child.send_signal(signal.SIGSTOP))
 
 
 @contextlib.asynccontextmanager
@@ -98,7 +97,7 @@ async def v4l2(home: Path) -> AsyncIterator[Peer]:
     if not found:
         pytest.skip("no V4L2 camera on this machine")
     settings = Camera(driver="v4l2", address=str(found[0]), options={"width": 640, "height": 480})
-    yield Peer(settings, (480, 640, 3), None, "/dev/video99")
+    yield Peer(settings, (480, 640, 3), None)
 
 
 PEERS = {"folder": folder, "genicam": genicam, "plant": plant, "rtsp": rtsp, "v4l2": v4l2}
@@ -299,6 +298,7 @@ async def test_a_driver_that_hangs_is_a_lost_camera(tmp_path: Path) -> None:
         def take(self) -> None:
             hung.wait(20)
 
+        def adjust(self, values: object) -> None: ...
         def close(self) -> None: ...
 
     with pytest.raises(ConnectorError, match="hangs in its driver"):
@@ -307,6 +307,39 @@ async def test_a_driver_that_hangs_is_a_lost_camera(tmp_path: Path) -> None:
                 await anext(pictures)
             finally:
                 hung.set()
+
+
+async def test_a_genicam_camera_takes_another_exposure_while_it_runs(tmp_path: Path) -> None:
+    """Aravis' camera scales its pattern by exposure and gain: what was set can be seen."""
+    options = {"width": 96, "height": 64, "exposure_us": 10_000, "fps": 50}
+    with gige_camera():
+        settings = Camera(driver="genicam", address="127.0.0.1", timeout_ms=TIMEOUT_MS, options=options)
+        async with load_grabber("genicam").open_camera(settings, tmp_path) as pictures, asyncio.timeout(15):
+            bright = (await anext(pictures)).pixels.mean()
+            assert isinstance(pictures, Tunable)
+            pictures.adjust({"exposure_us": 500})
+            async for picture in pictures:
+                if picture.quality is Quality.GOOD and picture.pixels.mean() < bright / 4:
+                    break
+            pictures.adjust({"width": 4})
+            with pytest.raises(ConnectorError, match="width can't be changed while it runs"):
+                while True:
+                    await anext(pictures)
+
+
+@pytest.mark.parametrize("driver", ["rtsp", "genicam"])
+async def test_a_camera_that_falls_silent_is_lost_soon(driver: str, tmp_path: Path) -> None:
+    async with PEERS[driver](tmp_path) as peer:
+        assert peer.stall is not None
+        async with load_grabber(driver).open_camera(peer.settings, tmp_path) as pictures:
+            await asyncio.wait_for(anext(pictures), 10)
+            peer.stall()
+            began_s = time.monotonic()
+            with pytest.raises(ConnectorError, match="gives no"):
+                async with asyncio.timeout(20):
+                    while True:
+                        await anext(pictures)
+            assert time.monotonic() - began_s < SOON_S
 
 
 @pytest.mark.parametrize("options", [{"crop": "1,2,3"}, {"crop": "0,0,0,4"}, {"mode": "CMYK"}, {"resize_width": 5}])
