@@ -127,6 +127,14 @@ async def test_a_lost_camera_is_one_event_until_it_is_back(device, watched, plan
     assert seqs == list(range(1, len(seqs) + 1))
 
 
+async def test_a_password_in_an_address_is_in_no_event_state_or_log(device, watched, free_port):
+    start(device, "rtsp", f"rtsp://eye:hunter2@127.0.0.1:{free_port()}/line?key=hunter2")
+    lost = await watched.event("camera_lost", Phase.NEW)
+    degraded = await watched.state(State.DEGRADED)
+    assert "rtsp://127.0.0.1:" in lost.text
+    assert "hunter2" not in lost.text + degraded.reason + device.log("camera@cam1")
+
+
 async def test_a_camera_that_talks_nonsense_is_lost_and_opened_again(device, watched):
     opened = asyncio.Queue()
 

@@ -20,6 +20,8 @@ import pytest
 from PIL import Image
 
 from edge.cameras import Tunable, camera_drivers, load_grabber
+from edge.cameras.genicam import _as_opencv
+from edge.grabbing.aravis import Taken
 from edge.grabbing.capture import Capture
 from edge.grabbing.options import Options
 from edge.grabbing.shaping import SHAPING, shaping_of
@@ -270,6 +272,40 @@ async def test_a_genicam_camera_that_refuses_an_option_says_which(
             Camera(driver="genicam", address="127.0.0.1", options=options), tmp_path
         ):
             pass
+
+
+# PFNC's names say the first two pixels of the first row: what stands at (row, column) of each 2 x 2 square.
+MOSAICS = {0x01080009: "RG/GB", 0x01080008: "GR/BG", 0x0108000A: "GB/RG", 0x0108000B: "BG/GR"}
+
+
+@pytest.mark.parametrize("pattern", MOSAICS)
+@pytest.mark.parametrize("colour", ["R", "G", "B"])
+def test_the_colours_of_a_bayer_pattern_are_not_exchanged(pattern: int, colour: str) -> None:
+    square = [[255 if letter == colour else 0 for letter in row] for row in MOSAICS[pattern].split("/")]
+    raw = np.tile(np.array(square, np.uint8), (8, 8))
+    taken = Taken(frame_id=1, whole=True, width=16, height=16, format=pattern, data=raw.tobytes())
+    shaped = shaping_of(Options({}, SHAPING)).apply(_as_opencv("cam", taken))[4:12, 4:12]
+    wanted = [255 if letter == colour else 0 for letter in "RGB"]
+    assert shaped.reshape(-1, 3).mean(axis=0).round().tolist() == wanted
+
+
+@pytest.mark.parametrize(
+    ("number", "channels", "kind"), [(0x01080001, 1, "uint8"), (0x01100007, 1, "uint16"), (0x02180014, 3, "uint8")]
+)
+def test_the_other_formats_come_as_they_are(number: int, channels: int, kind: str) -> None:
+    pixels = np.arange(4 * 6 * channels).reshape(4, 6, channels).astype(kind)
+    taken = Taken(frame_id=1, whole=True, width=6, height=4, format=number, data=pixels.tobytes())
+    mode = "RGB" if channels == 3 else "L"
+    assert (shaping_of(Options({"mode": mode}, SHAPING)).apply(_as_opencv("cam", taken)) == pixels).all()
+
+
+@pytest.mark.parametrize(
+    ("number", "size", "says"), [(0x12345678, 24, "pixel format 0x12345678"), (0x01080001, 23, "23")]
+)
+def test_a_format_or_size_that_can_not_be_is_an_error(number: int, size: int, says: str) -> None:
+    taken = Taken(frame_id=1, whole=True, width=6, height=4, format=number, data=bytes(size))
+    with pytest.raises(ConnectorError, match=says):
+        _as_opencv("cam", taken)
 
 
 async def test_what_opencv_captures_comes_shaped_and_its_end_is_a_lost_camera(tmp_path: Path) -> None:
