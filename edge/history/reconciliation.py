@@ -57,10 +57,15 @@ class _Track:
 
 
 class Reconciliation:
-    """Hears results and outputs of a device; times are of one monotonic clock. `actuated`: pipelines with outputs."""
+    """Hears results and outputs of a device; times are of one monotonic clock. `actuated`: pipelines with outputs.
 
-    def __init__(self, actuated: Iterable[str], window_ns: int = WINDOW_NS) -> None:
+    A device's processes start one after another. Until a pipeline's first output nothing is owed, but for
+    `owed_from_ns`: from then on silence counts.
+    """
+
+    def __init__(self, actuated: Iterable[str], window_ns: int = WINDOW_NS, owed_from_ns: int = 0) -> None:
         """Start now: what was before is not asked for."""
+        self._owed_from_ns = owed_from_ns
         self._actuated, self._window_ns = frozenset(actuated), window_ns
         self._tracks: dict[str, _Track] = {}
 
@@ -75,7 +80,7 @@ class Reconciliation:
         if result.result_id in track.early:
             del track.early[result.result_id]
             track.outputs += 1
-        elif result.pipeline in self._actuated:
+        elif result.pipeline in self._actuated and (track.outputs or track.early or now_ns >= self._owed_from_ns):
             track.open[result.result_id] = _Gap(result.part_id, now_ns)
             if len(track.open) > _MOST_OPEN:
                 oldest = track.open.pop(next(iter(track.open)))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edge.process import Process
 
 _SOUND_S: Final = 10.0
+_START_NS: Final = 10_000_000_000  # a device is ready by then, or says why not
 _NAMED: Final = 20  # parts in one event
 
 
@@ -22,7 +23,7 @@ class ReconciliationVoice:
 
     def __init__(self, process: Process) -> None:
         """Start with every part whole."""
-        self.of = Reconciliation(process.settings.outputs)
+        self.of = Reconciliation(process.settings.outputs, owed_from_ns=time.monotonic_ns() + _START_NS)
         self._process = process
         self._faulty_s: float | None = None
         self._total = 0

@@ -78,6 +78,19 @@ def test_an_output_may_come_before_its_result() -> None:
     assert found.counts() == {"cap": (1, 1)}
 
 
+def test_a_device_that_starts_owes_nothing_before_its_first_output_or_the_end_of_its_time() -> None:
+    found = Reconciliation(["cap"], owed_from_ns=100)
+    found.result(result(1), 50)
+    found.result(result(2), 100)
+    assert found.overdue(OVER + 100) == [Lack("cap", OUTPUT, 102)]
+    started = Reconciliation(["cap"], owed_from_ns=100)
+    started.result(result(1), 10)
+    started.output(output(2))
+    started.result(result(2), 20)
+    started.result(result(3), 30)
+    assert started.overdue(OVER + 100) == [Lack("cap", OUTPUT, 103)]
+
+
 def test_a_pipeline_without_outputs_owes_none_and_windows_are_no_parts() -> None:
     found = Reconciliation(["cap"])
     found.result(result(1, pipeline="other"), 0)
