@@ -23,7 +23,7 @@ class RecipeWatch:
         self.problem = ""  # why there is no choice for the tag's value, "" where there is one
         self.source = settings.source
         self._tag, self._choices = settings.tag, settings.choices
-        self._key = ""
+        self._key: str = ""
 
     def read(self, reading: Reading) -> bool:
         """Return whether a reading changed `values`."""
