@@ -97,8 +97,9 @@ class FrameRing:
         try:
             if self.path.stat().st_ino == self._file:
                 self.path.unlink()
+                self.path.parent.rmdir()
         except OSError:
-            pass  # gone already
+            pass  # gone, or others still have files there
 
 
 def _made(path: Path, size: int) -> mmap.mmap:
@@ -137,7 +138,9 @@ class _View:
 
     def copy(self, slot: int, generation: int, size: int) -> bytes | None:
         """Return a picture, None if it is not there, or not any more."""
-        if not 0 <= slot < self.slots or not 0 <= size <= self.slot_bytes or self.generations[slot] != generation:
+        if generation <= 0 or not 0 <= slot < self.slots or not 0 <= size <= self.slot_bytes:
+            return None  # generation 0 is that of a slot which is being written
+        if self.generations[slot] != generation:
             return None
         found = self._pixels[slot * self.slot_bytes : slot * self.slot_bytes + size].tobytes()
         return found if self.generations[slot] == generation else None

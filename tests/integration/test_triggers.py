@@ -11,6 +11,7 @@ from PIL import Image
 
 from edge.host.clock import boot_id
 from edge.host.frame_ring import ring_path
+from edge.sim.camera import CameraServer, Feed
 from schemas.messages import Outcome, Phase, Quality, Reading, Sample, Slot, State, Verdict
 from schemas.topics import DECISION, EVENT, EVIDENCE, FRAME, READING, RESULT, SLOT_DESIRED, SLOT_STATE, STATUS
 from tests.device import Device
@@ -26,9 +27,9 @@ driver = "modbus"
 tags = "tags/plc.csv"
 groups = {{ fast = 10 }}
 [cameras.cam1]
-driver = "folder"
-address = "images"
-options = {{ rate_hz = 100 }}
+driver = "{driver}"
+address = "{address}"
+options = {{ {options} }}
 {camera}
 [pipelines.inspect]
 lane = "safety"
@@ -73,8 +74,9 @@ class Line:
 
 
 @asynccontextmanager
-async def line(device, camera):
-    device.add("device.toml", LINE.format(camera=camera))
+async def line(device, camera, driver="folder", address="images"):
+    options = "rate_hz = 100" if driver == "folder" else ""
+    device.add("device.toml", LINE.format(camera=camera, driver=driver, address=address, options=options))
     async with (
         device.user("connect-plc") as plc,
         device.user("runtime-safety") as runtime,
@@ -185,6 +187,43 @@ async def test_a_slot_that_is_gone_is_decided_fail_safe(device):
         assert (decision.verdict, decision.reason) == (
             Verdict.UNKNOWN, "bad_quality: its slot in the ring was overwritten before it was read",
         )  # fmt: skip
+
+
+def shaded(number):
+    pixels = np.full((16, 16, 3), number % 200, np.uint8)
+    pixels[:8] += 40
+    return pixels.tobytes()
+
+
+async def test_a_wired_cameras_pictures_get_the_counters_numbers_in_order(device):
+    """Two parts between two scans: one step of two, and each has its own picture."""
+    feed = Feed(shaded, (16, 16, 3), "uint8")
+    server = CameraServer({"line": feed})
+    address = f"127.0.0.1:{await server.listen('127.0.0.1', 0)}"
+    camera = 'trigger = "plc/Count"\ntriggered_by = "wire"\nwait_ms = 400\n'
+    try:
+        async with line(device, camera, "plant", address) as seen:
+            device.start("camera@cam1")
+            count = 100
+            async with asyncio.timeout(15):
+                while not any(frame.quality is Quality.GOOD for frame in seen.frames.all):
+                    feed.shoot(1, time.monotonic_ns())
+                    seen.scan(count := count + 1)
+                    await asyncio.sleep(0.05)
+            await asyncio.sleep(0.6)  # what still waits for the other is overdue
+            shot_ns = [time.monotonic_ns()]
+            feed.shoot(50, shot_ns[0])
+            await asyncio.sleep(0.05)
+            shot_ns.append(time.monotonic_ns())
+            feed.shoot(90, shot_ns[1])
+            await asyncio.sleep(0.05)
+            seen.scan(count + 2)
+            for part, number, at_ns in ((count + 1, 50, shot_ns[0]), (count + 2, 90, shot_ns[1])):
+                frame = await seen.frames.until(lambda frame, part=part: frame.part_id == part)
+                assert bytes(frame.data) == shaded(number)
+                assert abs(frame.trigger_ns - at_ns) < 30_000_000  # since the wire's trigger, not since the scan
+    finally:
+        server.close()
 
 
 async def test_the_ring_goes_with_its_camera_and_a_killed_ones_is_taken_over(device):
