@@ -21,6 +21,7 @@ from edge.history.forward import Forwarder
 from edge.history.gauges import HistorianGauges
 from edge.history.keeper import EvidenceKeeper
 from edge.history.points import Point, PointMaker
+from edge.history.reconciliation_voice import ReconciliationVoice
 from edge.history.retention import Retention
 from edge.history.store import FILE, Store
 from edge.plc.deadband import deadbands
@@ -59,6 +60,7 @@ class Historian:
         self.repeats = 0
         self.readings_dropped = 0
         self.gauges = HistorianGauges(process.metrics)
+        self.parts = ReconciliationVoice(process)
 
     def reading(self, reading: Reading, _: Delivery) -> None:
         """Keep the tags that changed; QoS 0, so past the limit they are dropped and counted."""
@@ -71,10 +73,12 @@ class Historian:
 
     def result(self, result: Result, delivery: Delivery) -> None:
         """Keep a result until it is stored."""
+        self.parts.of.result(result, time.monotonic_ns())
         self._queue.append(_Waiting(self._make.result(result), delivery.ack))
 
     def output(self, output: Output, delivery: Delivery) -> None:
         """Keep an output until it is stored."""
+        self.parts.of.output(output)
         self._queue.append(_Waiting(self._make.output(output), delivery.ack))
 
     def insight(self, insight: Insight, delivery: Delivery) -> None:
@@ -129,6 +133,7 @@ async def _watch(process: Process, historian: Historian, keeper: EvidenceKeeper,
             evidence_mb=round(keeper.used_bytes / 1e6, 1),
         )  # fmt: skip
         historian.show()
+        historian.parts.look()
         historian.gauges.evidence(keeper)
         if keeper.trouble:
             state, reason = State.DEGRADED, keeper.trouble

@@ -18,9 +18,12 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
+import msgspec
+
 from bus import Bus, Delivery
 from bus.typed import Reader
 from edge.config.pipeline import FrameInput, WindowInput
+from edge.host.frame_ring import RingReader
 from edge.inference.drift.keeper import Keeper
 from edge.inference.drift.requests import RelearnRequests
 from edge.inference.insights import WINDOW_S
@@ -28,7 +31,7 @@ from edge.inference.lane import Lane
 from edge.inference.station import Station
 from edge.models.engine_choice import machine as this_machine
 from edge.models.slots import Slots
-from schemas.messages import Frame, Message, Reading, State
+from schemas.messages import Frame, Message, Quality, Reading, State
 from schemas.topics import FRAME, READING
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ class Runtime:
         self.slots = Slots(process, [station.pipeline for station in self.stations], self._swap)
         self._frames: dict[str, Reader[Frame]] = {}
         self._readings: dict[str, Reader[Reading]] = {}
+        self._rings = RingReader(process.home)
         self._frozen = False
 
     def _swap(self, pipeline: Pipeline, model: LoadedModel) -> None:
@@ -74,7 +78,9 @@ class Runtime:
                 sources.setdefault(source, []).append(station.reading)
         await self._relearns.attach()
         for stream, takers in streams.items():
-            self._frames[stream] = await self._process.read(FRAME, Frame, _fan(takers), bus=self._bulk, stream=stream)
+            self._frames[stream] = await self._process.read(
+                FRAME, Frame, _whole(self._rings, _fan(takers)), bus=self._bulk, stream=stream
+            )
         for source, users in sources.items():
             self._readings[source] = await self._process.read(READING, Reading, _fan(users), source=source)
 
@@ -147,6 +153,21 @@ def _fan(takers: list[Callable[[M, Delivery], None]]) -> Callable[[M, Delivery],
             take(message, delivery)
 
     return fan
+
+
+def _whole(rings: RingReader, take: Callable[[Frame, Delivery], None]) -> Callable[[Frame, Delivery], None]:
+    """Return a handler that gets each frame with its pixels; one whose pixels are gone is Bad."""
+
+    def whole(frame: Frame, delivery: Delivery) -> None:
+        if frame.ring:
+            found = rings.pixels(frame)
+            if isinstance(found, str):
+                frame = msgspec.structs.replace(frame, quality=Quality.BAD, reason=found, ring="")
+            else:
+                frame = msgspec.structs.replace(frame, data=memoryview(found))
+        take(frame, delivery)
+
+    return whole
 
 
 async def main(process: Process) -> None:

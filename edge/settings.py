@@ -95,13 +95,35 @@ class Outputs(Section):
     manual: str = ""
 
 
+class CameraRecipe(Section):
+    """What a tag's value changes of a camera while it runs: `choices` are its values, with `exposure` and the like."""
+
+    source: Slug
+    tag: str
+    choices: Annotated[dict[str, dict[str, float]], Field(min_length=1)]
+
+
 class Camera(Section):
-    """A camera: `driver` is a file of edge/cameras/, `address` its own notation (host:port, folder, device)."""
+    """A camera: `driver` is a file of edge/cameras/, `address` its own notation (host:port, folder, device).
+
+    `trigger`, `part`: "SOURCE/TAG", both of one source. A part counter that moves or a bit that rises is a trigger; the
+    part's number is the counter, or `part`. `triggered_by`: `plc`, the picture is taken when the tag is read; `wire`,
+    the camera has a trigger input, and the tag only says which part it was. `wait_ms`: how long a trigger and its
+    picture wait for each other, less than from part to part. `faulty`: a part whose trigger is missed, late or double
+    gets a frame that is Bad, so that it is decided fail-safe, or is skipped. `ring_mb`: memory for large pictures.
+    """
 
     driver: Slug
     address: str
     stream: str = ""
     timeout_ms: Milliseconds = 1000
+    trigger: str = ""
+    part: str = ""
+    triggered_by: Literal["plc", "wire"] = "plc"
+    wait_ms: Milliseconds = 100
+    faulty: Literal["failsafe", "skip"] = "failsafe"
+    ring_mb: Annotated[int, Field(ge=0, le=1024)] = 64
+    recipe: CameraRecipe | None = None
     options: dict[str, str | int | float | bool] = {}
 
 

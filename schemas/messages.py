@@ -127,7 +127,8 @@ class Reading(Message, frozen=True, kw_only=True):
 class Frame(Message, frozen=True, kw_only=True):
     """One camera frame or window: `data` is C-ordered `dtype` of `shape`, a view into the received packet.
 
-    `trigger_ns`: CLOCK_MONOTONIC of the trigger; the deadline counts from it.
+    `trigger_ns`: CLOCK_MONOTONIC of the trigger; the deadline counts from it. A large frame has no `data`: its `size`
+    bytes lie in memory, in a slot of the `ring` of the camera process of that name, while the slot is of `generation`.
     """
 
     schema: str = "frame/1"
@@ -141,6 +142,10 @@ class Frame(Message, frozen=True, kw_only=True):
     data: memoryview
     quality: Quality = Quality.GOOD
     reason: str = ""
+    ring: Annotated[str, Meta(pattern=r"^[a-z0-9_-]{0,64}$")] = ""
+    slot: int = 0
+    generation: int = 0
+    size: int = 0
 
 
 class Decision(Message, frozen=True, kw_only=True):

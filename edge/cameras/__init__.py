@@ -9,13 +9,13 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from schemas.errors import ConnectorError
 from schemas.messages import Quality
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -33,6 +33,24 @@ class Picture:
     pixels: NDArray[Any]
     quality: Quality = Quality.GOOD
     reason: str = ""
+
+
+@runtime_checkable
+class Shooter(Protocol):
+    """Pictures of a camera that takes one when it is told to."""
+
+    def shoot(self) -> None:
+        """Take a picture now; it comes like any other, and so does the ConnectorError where the camera refuses."""
+        ...
+
+
+@runtime_checkable
+class Tunable(Protocol):
+    """Pictures of a camera that can be changed while it runs."""
+
+    def adjust(self, values: Mapping[str, float]) -> None:
+        """Set options before one of the next pictures; the ConnectorError where it refuses comes like a lost camera."""
+        ...
 
 
 class Grabber(Protocol):

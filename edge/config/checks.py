@@ -18,6 +18,7 @@ from edge.inference.steps import op_names
 def cross_problems(tree: Tree, home: Path) -> list[Problem]:
     """Return every reference that leads nowhere, and every tag that is written twice."""
     found = [*_pipelines(tree), *_outputs(tree), *_twice_written(tree), *_streams(tree)]
+    found += _triggers(tree)
     return [*found, *_tag_lists(tree, home), *_drivers(tree), *_engines(tree)]
 
 
@@ -96,6 +97,30 @@ def _streams(tree: Tree) -> Iterator[Problem]:
         if owner != camera:
             text = f"cameras.{camera}: its stream {stream!r} is already that of camera {owner}; set another `stream`"
             yield Problem(("cameras", camera, "stream"), text)
+
+
+def _triggers(tree: Tree) -> Iterator[Problem]:
+    """Trigger and part number of a camera are SOURCE/TAG, and of one source; its recipe's source exists."""
+    sources = tables(tree, "sources")
+    for name, camera in tables(tree, "cameras").items():
+        of: dict[str, str] = {}
+        for key in ("trigger", "part"):
+            text = camera.get(key)
+            if not isinstance(text, str) or not text:
+                continue
+            source, _, tag = text.partition("/")
+            of[key] = source
+            path: KeyPath = ("cameras", name, key)
+            if not source or not tag:
+                yield Problem(path, f"cameras.{name}.{key}: {text!r} will not do; write SOURCE/TAG")
+            elif source not in sources:
+                yield _nowhere(path, "source", source, sources, ("sources", source))
+        beside = subtree(camera, "recipe").get("source")
+        if isinstance(beside, str) and beside not in sources:
+            yield _nowhere(("cameras", name, "recipe", "source"), "source", beside, sources, ("sources", beside))
+        if "part" in of and of.get("trigger") != of["part"]:
+            what = "its trigger is of another source" if "trigger" in of else "it has no trigger"
+            yield Problem(("cameras", name, "part"), f"cameras.{name}.part: {what}; both come from one source")
 
 
 def _tag_lists(tree: Tree, home: Path) -> Iterator[Problem]:

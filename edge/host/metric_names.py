@@ -141,6 +141,12 @@ WRITES = _counter("writes", "Requested writes of tags, by outcome.", _CONNECT, "
 FRAMES = _counter("camera_frames", "Pictures that were published.", ("camera",), "camera", "quality")
 GRAB_FAILURES = _counter("camera_grab_failures", "How often the camera could not be opened or read.",
                          ("camera",), "camera")  # fmt: skip
+TRIGGERS = _counter("camera_triggers", "Triggers that a PLC's tag showed.", ("camera",), "camera")
+TRIGGER_FAULTS = _counter(
+    "camera_trigger_faults",
+    "Triggers without a picture to judge: missed (a step of the counter was not seen), late, double, no_number,"
+    " no_picture; no_trigger: a picture of an unknown part.",
+    ("camera",), "camera", "why")  # fmt: skip
 
 _HISTORIAN = ("historian",)
 ROWS = _counter("historian_rows", "Points that were stored.", _HISTORIAN)
@@ -159,6 +165,11 @@ ARCHIVE_LAG_SECONDS = _gauge("historian_archive_lag_seconds", "For how long the 
 EVIDENCE_KEPT = _counter("evidence_kept", "Inputs that are kept for `plantedge replay`.", _HISTORIAN)
 EVIDENCE_DROPPED = _counter("evidence_dropped", "Inputs that could not be kept.", _HISTORIAN)
 EVIDENCE_BYTES = _gauge("evidence_bytes", "Size of the ring of evidence.", _HISTORIAN)
+PARTS = _counter("parts", "Parts by how far they came: decision, output (acknowledged by the PLC).",
+                 _HISTORIAN, "pipeline", "stage")  # fmt: skip
+PARTS_UNRECONCILED = _counter(
+    "parts_unreconciled", "Parts that lack something 3 s after they should have it: decision (of a frame), output.",
+    _HISTORIAN, "pipeline", "lacks")  # fmt: skip
 
 NODE_WRITES = _counter("opcua_node_writes", "Values written to nodes of the address space.", ("opcua",))
 MES_REFUSED = _counter("mes_tags_refused", "Values that can't stand in a MES message.", ("mirror",))

@@ -64,7 +64,8 @@ class Intake:
         quality, reason, inputs = frame.quality, _told(frame), None
         if graph is not None and not problem:
             spec = graph.root[INPUT]
-            picture = np.frombuffer(bytes(frame.data), spec.dtype).reshape(1, *spec.shape)
+            kept = frame.data if frame.ring else bytes(frame.data)  # what came by a ring has been copied already
+            picture = np.frombuffer(kept, spec.dtype).reshape(1, *spec.shape)
             inputs, quality, reason, problem = self._joined(picture, frame, trigger_ns, graph)
         work = self._work(
             frame.stream, frame.epoch, frame.seq, frame.part_id, trigger_ns, received_ns, quality, reason, inputs,

@@ -90,10 +90,11 @@ class Readiness:
         flowing = False
         for lane, pipelines in self._lanes.items():
             found += [reason for name in pipelines if (reason := self._pipeline(name, now_s))]
-            flows = any(self._moved(name, now_s) for name in pipelines)
+            paced = [name for name in pipelines if math.isfinite(self._window_s[name])]
+            flows = any(self._moved(name, now_s) for name in pipelines) or (not paced and self._active(lane))
             flowing = flowing or flows
             if not flows and self._active(lane) and not any(reason.of in pipelines for reason in found):
-                longest_s = max(self._window_s[name] for name in pipelines)
+                longest_s = max(self._window_s[name] for name in paced)
                 found.append(Reason(lane, f"has input, but no results for {longest_s:g} s"))
         if self._lanes and not flowing and not found:
             found.append(Reason("device", "no data flows: no lane has input"))

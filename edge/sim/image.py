@@ -69,8 +69,8 @@ class Image:
             speed_ppm=line.speed_ppm, motor_decidegrees=round(line.motor_c * 10),
             fill_decidegrees=round(line.fill_c * 10), parts=line.parts, heartbeat=int(now_s * 10) & 0xFFFF,
             trigger=now_s - line.trigger_s < TRIGGER_S, running=line.running, rearm=ladder.rearm(now_s),
-            watchdog_tripped=ladder.watchdog_tripped, reject=ladder.reject, armed=ladder.armed, data_valid=ladder.data_valid,
-            result_ack=ladder.result_ack,
+            watchdog_tripped=ladder.watchdog_tripped, reject=ladder.reject, armed=ladder.armed,
+            data_valid=ladder.data_valid, result_ack=ladder.result_ack,
         )  # fmt: skip
 
     def put_reject(self, value: bool) -> None:

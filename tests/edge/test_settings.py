@@ -200,6 +200,28 @@ def test_a_missing_key_is_told_at_its_table(tmp_path: Path) -> None:
     assert found == f"device.toml:{line}: cameras.cam1.address is missing; add `address = ...`"
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('trigger = "Line.PartCounter"', "trigger: 'Line.PartCounter' will not do; write SOURCE/TAG"),
+        ('trigger = "plnt/Line.PartCounter"', "trigger: there is no source 'plnt'; did you mean plant?"),
+        ('part = "plant/Line.PartCounter"', "part: it has no trigger; both come from one source"),
+        ('trigger = "plant/A"\npart = "other/B"', "part: its trigger is of another source; both come from one source"),
+        (
+            'recipe = { source = "plnt", tag = "R", choices = { 7 = { gain = 1 } } }',
+            "source 'plnt'; did you mean plant?",
+        ),
+        ('triggered_by = "hand"', "write 'plc' or 'wire'"),
+        ("ring_mb = -1", "-1 will not do; write 0 or more"),
+    ],
+)
+def test_a_cameras_trigger_and_recipe_must_lead_somewhere(tmp_path: Path, line: str, says: str) -> None:
+    home = device(tmp_path)
+    text = (home / "device.toml").read_text().replace("[cameras.cam1]\n", f"[cameras.cam1]\n{line}\n", 1)
+    (home / "device.toml").write_text(text)
+    assert any(says in found for found in problems(home)), problems(home)
+
+
 def test_overlay_and_overrides_are_laid_over_the_files(tmp_path: Path) -> None:
     home = device(tmp_path)
     (home / "overlay.toml").write_text("[sources.plant]\nport = 15020\n[broker]\nport = 11883\n")

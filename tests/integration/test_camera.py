@@ -27,6 +27,7 @@ CAMERA = """
 driver = "{driver}"
 address = "{address}"
 timeout_ms = 500
+ring_mb = 0
 options = {{ {options} }}
 [pipelines.inspect]
 model = "caps"
@@ -124,6 +125,14 @@ async def test_a_lost_camera_is_one_event_until_it_is_back(device, watched, plan
     await shoot_until(plant_camera, watched.frames, 1)
     seqs = [frame.seq for frame in watched.frames.all]
     assert seqs == list(range(1, len(seqs) + 1))
+
+
+async def test_a_password_in_an_address_is_in_no_event_state_or_log(device, watched, free_port):
+    start(device, "rtsp", f"rtsp://eye:hunter2@127.0.0.1:{free_port()}/line?key=hunter2")
+    lost = await watched.event("camera_lost", Phase.NEW)
+    degraded = await watched.state(State.DEGRADED)
+    assert "rtsp://127.0.0.1:" in lost.text
+    assert "hunter2" not in lost.text + degraded.reason + device.log("camera@cam1")
 
 
 async def test_a_camera_that_talks_nonsense_is_lost_and_opened_again(device, watched):
@@ -242,5 +251,5 @@ def test_every_driver_can_be_loaded_by_its_file_name(driver):
 
 
 def test_a_driver_that_does_not_exist_is_named_with_those_that_do():
-    with pytest.raises(ConnectorError, match=r"'lens'; there are folder, plant"):
+    with pytest.raises(ConnectorError, match=r"'lens'; there are folder, genicam, plant, rtsp, v4l2"):
         load_grabber("lens")

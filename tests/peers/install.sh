@@ -20,6 +20,11 @@ gcc                 gcc
 pkg-config          pkg-config
 /usr/include/stdlib.h            libc6-dev
 /usr/include/modbus/modbus.h     libmodbus-dev
+/usr/lib/python3/dist-packages/gi/__init__.py                  python3-gi
+/usr/share/doc/gir1.2-gst-rtsp-server-1.0/copyright            gir1.2-gst-rtsp-server-1.0
+/usr/share/doc/gstreamer1.0-plugins-base/copyright             gstreamer1.0-plugins-base
+/usr/share/doc/gstreamer1.0-plugins-good/copyright             gstreamer1.0-plugins-good
+/usr/share/doc/libaravis-0.8-0/copyright                       libaravis-0.8-0
 '
 
 present() { case $1 in /*) [ -e "$1" ] ;; *) command -v "$1" >/dev/null 2>&1 ;; esac; }
@@ -46,9 +51,9 @@ as_root() { # PACKAGE...
     done
 }
 
-as_user() { # PACKAGE...: a compiler does not work from a folder of its own
+as_user() { # PACKAGE...: a compiler and plug-ins do not work from a folder of their own
     for package; do
-        case $package in gcc | libc6-dev | libmodbus-dev) continue ;; esac
+        case $package in gcc | libc6-dev | libmodbus-dev | python3-gi | gir1.2-* | gstreamer1.0-* | libaravis-*) continue ;; esac
         "$here/../../deploy/unpack-debs.sh" "$folder" "$package" || true
     done
 }

@@ -133,3 +133,14 @@ def test_a_device_without_pipelines_is_ready_when_its_processes_are_up() -> None
     judge = Readiness(SETTINGS, ["agent"], {})
     judge.status(Status(process="agent", state=State.ACTIVE), 0.0)
     assert judge.reasons(1.0) == []
+
+
+def test_a_pipeline_that_the_plc_asks_is_not_missed_while_nobody_asks() -> None:
+    asked = SETTINGS.model_dump(include={"device", "sources", "pipelines"})
+    asked["pipelines"]["watch"]["input"]["request"] = "Plc.Request"
+    settings = Settings.model_validate(asked)
+    judge = Readiness(settings, list(LANES), {"runtime-bulk": ["watch"]})
+    for name in LANES:
+        judge.status(Status(process=name, state=State.ACTIVE), 1000.0)
+    judge.look({"watch": Answers()}, 1000.0)
+    assert judge.reasons(1000.0) == []

@@ -1,0 +1,1 @@
+"""What the camera drivers that need a thread share, and what turns triggers and large pictures into frames."""
