@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from edge.config.section import Section
 from edge.plc.cip_points import (
@@ -26,6 +26,7 @@ from edge.plc.cip_points import planned as planned_request
 from edge.plc.cip_replies import EMBEDDED, Reply, reply_of, several
 from edge.plc.cip_session import LARGE, SMALL, WIRE_ERRORS, CipSession
 from edge.plc.cip_values import Held, check_type, decode, encode, held_of, masks
+from edge.plc.options import parse_options
 from edge.plc.planning import Planned, Plans
 from edge.plc.tags import Native, Tag
 from edge.settings import Source
@@ -94,12 +95,7 @@ def planned(source: Source, tags: Sequence[Tag]) -> list[Planned]:
 
 
 def _options(source: Source) -> EtherNetIpOptions:
-    try:
-        options = EtherNetIpOptions.model_validate(source.options)
-    except ValidationError as error:
-        raise SettingsError(
-            [f"ethernetip option {'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()]
-        ) from error
+    options = parse_options(EtherNetIpOptions, source)
     try:
         CipSession(options.path(source), connected=False, large=False, timeout_s=1.0)
     except WIRE_ERRORS as error:

@@ -23,11 +23,11 @@ from edge.plc.modbus_link import (
     ModbusConnector,
     ModbusOptions,
     checked,
-    parse_options,
     plan_scan,
 )
 from edge.plc.modbus_requests import HoldingRegisters, InputRegisters
 from edge.plc.modbus_units import NoAnswer
+from edge.plc.options import parse_options
 from edge.plc.planning import Planned
 from edge.plc.registers import Area, point_of
 from edge.plc.tags import Tag

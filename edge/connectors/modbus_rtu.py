@@ -26,11 +26,11 @@ from edge.plc.modbus_link import (
     ModbusConnector,
     ModbusOptions,
     checked,
-    parse_options,
     plan_scan,
 )
 from edge.plc.modbus_requests import read_of
 from edge.plc.modbus_units import NoAnswer, Unanswered
+from edge.plc.options import parse_options
 from edge.plc.planning import Planned
 from edge.plc.registers import Area, point_of
 from edge.plc.serial_line import LineSettings, SerialLine

@@ -13,13 +13,14 @@ from typing import Annotated, Final, Literal, cast
 from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from edge.config.section import Section
 from edge.plc.node_ids import NodeName, node_name, planned_reads
 from edge.plc.opcua_security import read_credentials, read_secret
 from edge.plc.opcua_session import Session, Terms
 from edge.plc.opcua_values import kind_of, reason, sample_of, variant_of
+from edge.plc.options import parse_options
 from edge.plc.planning import Planned
 from edge.plc.tags import Native, Tag
 from edge.settings import Source
@@ -90,7 +91,7 @@ def open_connector(source: Source) -> OpcUaConnector:
     Raises:
         SettingsError: options that are not known or don't fit together, or files that are not there.
     """
-    options = _options(source)
+    options = parse_options(OpcUaOptions, source)
     missing = [(name, path) for name in _FILES if (path := getattr(options, name)) and not Path(path).is_file()]
     if missing:
         raise SettingsError([f"opcua option {name}: there is no file {path}" for name, path in missing])
@@ -99,16 +100,7 @@ def open_connector(source: Source) -> OpcUaConnector:
 
 def planned(source: Source, tags: Sequence[Tag]) -> list[Planned]:
     """Return the requests of one scan of a poll group; a server that takes fewer nodes at once is asked more often."""
-    return planned_reads(tags, _options(source).max_nodes)
-
-
-def _options(source: Source) -> OpcUaOptions:
-    try:
-        return OpcUaOptions.model_validate(source.options)
-    except ValidationError as error:
-        raise SettingsError(
-            [f"opcua option {'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()]
-        ) from error
+    return planned_reads(tags, parse_options(OpcUaOptions, source).max_nodes)
 
 
 def _terms(source: Source, options: OpcUaOptions) -> Terms:

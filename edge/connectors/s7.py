@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Final, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from snap7.connection import ISOTCPConnection
 from snap7.datatypes import S7Area, S7WordLen
 from snap7.error import S7Error, S7TimeoutError
@@ -22,6 +22,7 @@ from snap7.s7protocol import S7Protocol
 from edge.config.section import Section
 from edge.plc.batches import Decoding
 from edge.plc.forms import Kind
+from edge.plc.options import parse_options
 from edge.plc.planning import Planned, Plans
 from edge.plc.s7_points import (
     LARGEST_PDU,
@@ -40,7 +41,7 @@ from edge.plc.s7_replies import Refused, pdu_of, read_items, written
 from edge.plc.s7_values import check_room, encode, header_size, placed
 from edge.plc.tags import Native, Tag
 from edge.settings import Source
-from schemas.errors import ConnectorError, SettingsError, TagError
+from schemas.errors import ConnectorError, TagError
 from schemas.messages import Quality, Sample
 
 ADDRESSES = """
@@ -94,23 +95,14 @@ def open_connector(source: Source) -> S7Connector:
     Raises:
         SettingsError: an option that is not known or out of range.
     """
-    return S7Connector(source, _options(source))
+    return S7Connector(source, parse_options(S7Options, source))
 
 
 def planned(source: Source, tags: Sequence[Tag]) -> list[Planned]:
     """Return the requests of one scan of a poll group, as a PLC that agrees to the PDU asked for gets them."""
-    options = _options(source)
+    options = parse_options(S7Options, source)
     found = ranges(tags, options.gap, options.pdu)
     return [planned_request(request) for request in multi_reads(found, options.pdu, options.items)]
-
-
-def _options(source: Source) -> S7Options:
-    try:
-        return S7Options.model_validate(source.options)
-    except ValidationError as error:
-        raise SettingsError(
-            [f"s7 option {'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()]
-        ) from error
 
 
 class _Link(ISOTCPConnection):

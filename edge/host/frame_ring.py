@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from edge.host.mapped_file import make_mapped
 from edge.host.metric_file import metric_folder
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class FrameRing:
             raise ValueError(f"ring_mb is too small for pictures of {picture_bytes} bytes: write {need_mb} or more")
         self.path = path
         aside = path.with_suffix(".new")
-        self._map = _made(aside, _begin(self.slots) + self.slots * self.slot_bytes)
+        self._map = make_mapped(aside, _begin(self.slots) + self.slots * self.slot_bytes)
         HEADER.pack_into(self._map, 0, MAGIC, VERSION, self.slots, self.slot_bytes)
         self._whole = np.frombuffer(self._map, np.uint8)
         self._generations = self._whole[GENERATIONS_AT : GENERATIONS_AT + 8 * self.slots].view(np.uint64)
@@ -100,20 +101,6 @@ class FrameRing:
                 self.path.parent.rmdir()
         except OSError:
             pass  # gone, or others still have files there
-
-
-def _made(path: Path, size: int) -> mmap.mmap:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        os.posix_fallocate(descriptor, 0, size)  # or a store would end us (SIGBUS) when memory is short
-        return mmap.mmap(descriptor, size)
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(descriptor)
 
 
 class _View:

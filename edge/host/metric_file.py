@@ -31,6 +31,7 @@ import msgspec
 from msgspec import Meta
 
 from edge.host.clock import boot_id
+from edge.host.mapped_file import make_mapped
 
 MAGIC: Final = b"PEMETRIC"
 VERSION: Final = 1
@@ -78,9 +79,9 @@ class MetricFile:
         self._told: set[str] = set()
         aside = path.with_suffix(".new")
         try:
-            self._map = _made(aside, CELLS_AT + 8 * cells + record_bytes)
+            self._map = make_mapped(aside, CELLS_AT + 8 * cells + record_bytes)
         except FileNotFoundError:  # a process that ended has just taken the empty folder away
-            self._map = _made(aside, CELLS_AT + 8 * cells + record_bytes)
+            self._map = make_mapped(aside, CELLS_AT + 8 * cells + record_bytes)
         HEADER.pack_into(
             self._map, 0, MAGIC, VERSION, os.getpid(), started_at(os.getpid()) or 0, boot_id().encode(),
             identity.encode(), cells, record_bytes, 0,
@@ -119,20 +120,6 @@ class MetricFile:
                 self.path.parent.rmdir()
         except OSError:
             pass  # gone, or others still have files there
-
-
-def _made(path: Path, size: int) -> mmap.mmap:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        os.posix_fallocate(descriptor, 0, size)  # or a store would end us (SIGBUS) when memory is short
-        return mmap.mmap(descriptor, size)
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(descriptor)
 
 
 class Owner(msgspec.Struct, frozen=True):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Protocol, TypeVar
+from typing import Annotated, Protocol
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
 from edge.config.section import Section
@@ -20,8 +20,7 @@ from edge.plc.modbus_units import NoAnswer, Patience, Unanswered, Unit
 from edge.plc.planning import Plans
 from edge.plc.registers import MAX_BITS, MAX_REGISTERS, Area, Held, Request, plan, point_of
 from edge.plc.tags import Native, Tag
-from edge.settings import Source
-from schemas.errors import ConnectorError, SettingsError, TagError
+from schemas.errors import ConnectorError, TagError
 from schemas.messages import Quality, Sample
 
 ADDRESSES = """
@@ -71,23 +70,6 @@ class Wire(Protocol):
     def close(self) -> None:
         """Close it; never raises."""
         ...
-
-
-OptionsT = TypeVar("OptionsT", bound=ModbusOptions)
-
-
-def parse_options(kind: type[OptionsT], source: Source) -> OptionsT:
-    """Return a source's options.
-
-    Raises:
-        SettingsError: each that is not known or out of range.
-    """
-    try:
-        return kind.model_validate(source.options)
-    except ValidationError as error:
-        raise SettingsError(
-            [f"{source.driver} option {'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()]
-        ) from error
 
 
 def plan_scan(options: ModbusOptions, tags: Sequence[Tag]) -> list[Request]:
