@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.connectors import driver_names, load_driver
+from edge.connectors import load_driver
 from edge.plc.imports import Export, l5x, read_export
 from edge.plc.tag import Tag
 from schemas.errors import SettingsError
@@ -153,7 +153,6 @@ def test_a_spoilt_l5x_is_read_or_refused(at: int, spoilt: str) -> None:
             assert error.problems
 
 
-@pytest.mark.skipif("ethernetip" not in driver_names(), reason="there is no ethernetip driver")
 def test_the_driver_takes_the_addresses() -> None:
     for name, address, kind in EXPANDED:
         load_driver("ethernetip").check_address(Tag(name=name, address=address, type=kind))
