@@ -22,7 +22,10 @@ _TYPES: Final = {
     "EjectData": (Member("Reject", "BOOL"), Member("PartId", "DINT")),
     "EdgeData": (Member("Armed", "BOOL"), Member("Heartbeat", "INT")),
 }  # fmt: skip
-_OTHER_TYPES: Final = _TYPES | {"SensorData": (Member("Temperature", "REAL"),)}
+_OTHER_TYPES: Final = _TYPES | {
+    "SensorData": (Member("Temperature", "REAL"),),
+    "LineData": (Member("Speed", "DINT"), *_TYPES["LineData"][1:]),
+}
 
 
 def _tags() -> list[Tag]:
@@ -60,7 +63,7 @@ class LogixController:
         await self._server.close()
 
     def spoil(self, kind: Literal["wrong-type", "freeze"] | None) -> None:
-        """Stand still, or have temperatures of another type, as after a download of another program."""
+        """Stand still, or have numbers of another type, as after a download of another program."""
         self._image.freeze(kind == "freeze")
         setpoint = self._value("Line.SpeedSetpoint")
         self._router.memory = Memory(_OTHER_TYPES if kind == "wrong-type" else _TYPES, _tags())
