@@ -64,6 +64,7 @@ def test_each_pipeline_is_fed_by_something_that_the_demo_has(settings: Settings)
     assert fed == streams | set(settings.sources)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("defect_rate", [0.0, 0.4])
 def test_a_tray_is_rejected_when_a_bottle_on_it_is_bad(
     settings: Settings, models: dict[str, LoadedModel], defect_rate: float

@@ -272,13 +272,14 @@ def test_no_bytes_make_a_reader_fail(
             assert len(view.values(series)) == series.width
 
 
+@pytest.mark.slow
 @given(
     rows=st.lists(
         st.tuples(
             st.from_regex(r"[a-z][a-z0-9_]{0,30}", fullmatch=True), st.sampled_from(Kind), st.text(max_size=60),
             st.text(max_size=200), st.floats(allow_nan=False),
         ),
-        max_size=20, unique_by=lambda row: row[0],
+        max_size=8, unique_by=lambda row: row[0],
     )
 )  # fmt: skip
 def test_any_series_comes_back_as_it_was_declared(

@@ -76,6 +76,7 @@ class Watch:
             assert not manual or put.tag not in ("reject", "part", "number"), "the operator owns it"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outputs", [PLAIN, SHAKING], ids=["plain", "shaking"])
 @settings(max_examples=60)
 @given(story=st.one_of(inputs, inputs.map(lambda story: BEGINNING + story)))

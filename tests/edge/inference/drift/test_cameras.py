@@ -12,6 +12,8 @@ from edge.sim.shifts import PICTURE_SHIFTS
 from schemas.messages import Phase
 from tests.drifting import Pool, Watched, drawn, pictures, run, subject
 
+pytestmark = pytest.mark.slow  # thousands of pictures go through the model
+
 SEED, ROWS, SAMPLED = 903, 100, 25
 SETTINGS = Drift(learn_windows=60)
 
@@ -55,7 +57,6 @@ def shifted(name, severity):
     return PICTURE_SHIFTS[name](camera(), severity, np.random.default_rng(2))
 
 
-@pytest.mark.slow
 def test_a_clean_week_raises_nothing():
     watched, rng = watch(), np.random.default_rng(3)
     for _ in range(7 * 86_400 // 100):  # a part a second
