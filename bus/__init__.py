@@ -18,11 +18,11 @@ MqttVersion = Literal["5", "3.1.1"]
 
 @dataclass(frozen=True)
 class Tls:
-    """Files of a mutual TLS connection, PEM."""
+    """Files of a TLS connection, PEM. With a certificate and its key of ours it is mutual."""
 
     ca: Path
-    certificate: Path
-    key: Path
+    certificate: Path | None = None
+    key: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -332,7 +332,8 @@ def _tls_context(tls: Tls) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=tls.ca)
         context.sslsocket_class = _TlsSocket
-        context.load_cert_chain(tls.certificate, tls.key)
+        if tls.certificate:
+            context.load_cert_chain(tls.certificate, tls.key)
     except OSError as error:
         raise BusRefused(
             f"TLS files {tls.ca}, {tls.certificate}, {tls.key}: {error}; check paths and rights"

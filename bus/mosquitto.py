@@ -96,7 +96,8 @@ def _connect(address: Address, timeout_s: float) -> socket.socket:
     if not address.tls:
         return plain
     context = ssl.create_default_context(cafile=str(address.tls.ca))
-    context.load_cert_chain(address.tls.certificate, address.tls.key)
+    if address.tls.certificate:
+        context.load_cert_chain(address.tls.certificate, address.tls.key)
     return context.wrap_socket(plain, server_hostname=address.host)
 
 

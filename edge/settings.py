@@ -188,6 +188,27 @@ class Mirror(Section):
     sinks: list[Slug] = ["mes"]
 
 
+class Sparkplug(Section):
+    """A broker of the site for the mirror's sink `sparkplug`: `servers` are HOST:PORT, tried in turn.
+
+    `group` and `node`: the ids of group and edge node, by default site and node. `primary_host`: the id of the host
+    without which nothing is told. `aliases`: numbers in place of names between births. `keep`: results and events that
+    wait for the host. `ca` makes it TLS; `certificate` and `key` are ours, where the broker wants some.
+    """
+
+    servers: Annotated[list[Annotated[str, Field(pattern=r"^.+:[0-9]{1,5}$")]], Field(min_length=1)]
+    group: Annotated[str, Field(pattern=r"^[^+/#]{0,64}$")] = ""
+    node: Annotated[str, Field(pattern=r"^[^+/#]{0,64}$")] = ""
+    primary_host: Annotated[str, Field(pattern=r"^[^+/#]{0,64}$")] = ""
+    aliases: bool = True
+    keep: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+    user: str = ""
+    password_file: str = ""
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+
+
 class Monitor(Section):
     """Metrics and health by HTTP, read only and without a password. `window_s`: silence after which no data flows."""
 
@@ -220,6 +241,7 @@ class Settings(Section):
     opcua: OpcUa = OpcUa()
     historian: Historian = Historian()
     mirror: Mirror = Mirror()
+    sparkplug: Sparkplug | None = None
     monitor: Monitor = Monitor()
     uplink: Uplink = Uplink()
 

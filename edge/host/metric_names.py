@@ -173,6 +173,11 @@ PARTS_UNRECONCILED = _counter(
 
 NODE_WRITES = _counter("opcua_node_writes", "Values written to nodes of the address space.", ("opcua",))
 MES_REFUSED = _counter("mes_tags_refused", "Values that can't stand in a MES message.", ("mirror",))
+SPARKPLUG_ONLINE = _gauge("sparkplug_online", "Whether the Sparkplug host has our birth.", ("mirror",))
+SPARKPLUG_WAITING = _gauge("sparkplug_waiting", "Results and events that wait for the Sparkplug host.", ("mirror",))
+SPARKPLUG_DROPPED = _counter(
+    "sparkplug_dropped", "Results and events that gave way while the Sparkplug host was away.", ("mirror",)
+)
 OUTBOX = _gauge("uplink_outbox_messages", "Messages that wait for the fleet.", ("uplink",))
 UPSTREAM_BYTES = _gauge("uplink_bytes_today", "Bytes to and from the fleet since midnight UTC.", ("uplink",))
 
