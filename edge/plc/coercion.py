@@ -18,6 +18,7 @@ from schemas.messages import Value
 
 _Scalar = bool | int | float
 _LARGEST = FLOATS["float64"]
+_EXACT = 2**53  # the bits of a double that are taken for an integer, as by one flipped bit in OPC UA, are more
 
 
 # -- towards the PLC --------------------------------------------------------------------------------------------------
@@ -159,6 +160,8 @@ def _engineered(tag: Tag, form: Form, raw: object) -> bool | int | float | str:
 def _scaled(tag: Tag, form: Form, raw: int | float) -> int | float:
     if form.kind is Kind.WHOLE and (isinstance(raw, float) or not form.low <= raw <= form.high):
         raise TagError(f"the PLC holds {raw:g}, which is no {form.element}")
+    if form.kind is Kind.FLOAT and isinstance(raw, int) and abs(raw) > _EXACT:
+        raise TagError(f"the PLC holds the integer {raw}, which no float is exactly")
     value = raw * tag.scale + tag.offset if tag.scaled else raw
     if isinstance(value, float) and not math.isfinite(value):
         raise TagError("not a number")

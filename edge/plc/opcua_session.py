@@ -12,8 +12,8 @@ import logging
 import socket
 import struct
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final, TypeVar
@@ -26,6 +26,7 @@ from asyncua.crypto.security_policies import (
     SecurityPolicyBasic256Sha256,
 )
 from asyncua.ua.status_codes import StatusCodes
+from asyncua.ua.ua_binary import Primitives1
 from asyncua.ua.uaerrors import UaError, UaStatusCodeError
 from cryptography import x509
 
@@ -59,6 +60,20 @@ _GARBLED = (
     UaError, struct.error, ValueError, IndexError, KeyError, TypeError, AttributeError, AssertionError,
     OverflowError, RecursionError,
 )  # fmt: skip
+
+
+class _ArraysOfNothing:
+    """How asyncua unpacks an array of Nulls: it would believe six bytes that say there are two thousand million."""
+
+    @staticmethod
+    def unpack_array(_data: object, length: int) -> tuple[()]:
+        """Take an empty one."""
+        if length:
+            raise ValueError(f"an array of {length} times nothing")
+        return ()
+
+
+Primitives1.Null = _ArraysOfNothing  # type: ignore[attr-defined]  # where asyncua looks for what it unpacks fast
 
 
 @dataclass(frozen=True)
@@ -251,7 +266,7 @@ class Session:
             raise self._failed(f"no usable answer ({_first_line(error)})") from error
 
     async def _bounded(self, ask: Callable[[], Awaitable[T]], limit_s: float) -> T:
-        async with asyncio.timeout(limit_s):
+        async with _within(limit_s):
             if self._renew_at and time.monotonic() > self._renew_at and self._client is not None:
                 await self._client.open_secure_channel(renew=True)
                 self._renew_at = _renewal(self._client)
@@ -278,6 +293,22 @@ class _Unread(Exception):
     """An answer that was too large, or was none; the link lives. Never leaves this file."""
 
 
+@asynccontextmanager
+async def _within(limit_s: float) -> AsyncGenerator[None, None]:
+    """`asyncio.timeout` for asyncua, whose wait on Python 3.11 may end in a CancelledError that is another class.
+
+    It comes where the link ends in the moment of the timeout, and would be taken for the end of the thread.
+    """
+    limit = asyncio.timeout(limit_s)
+    try:
+        async with limit:
+            yield
+    except asyncio.CancelledError as error:
+        if limit.expired():
+            raise TimeoutError from error
+        raise
+
+
 async def _end(client: Client, alive: bool) -> None:
     """Close politely within a moment, then reset: nothing that was not delivered may reach the server later."""
     protocol = client.uaclient.protocol
@@ -285,7 +316,7 @@ async def _end(client: Client, alive: bool) -> None:
         return
     if alive or client.uaclient.state.value == "channel_open":  # a session that was refused is ended as well
         with suppress(Exception):
-            async with asyncio.timeout(_CLOSE_S):
+            async with _within(_CLOSE_S):
                 await client.close_session()
                 await client.close_secure_channel()
     _set_option(client, socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

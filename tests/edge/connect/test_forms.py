@@ -90,7 +90,7 @@ def test_what_a_plc_holds_is_told_in_engineering_units(one: Tag, raw: object, va
 @pytest.mark.parametrize(("one", "raw", "said"), [
     (tag("int16"), 40_000, "no int16"), (tag("int16"), 1.0, "no int16"), (tag("int16"), True, "says int16"),
     (tag("bool"), 1, "says bool"), (tag("float32"), float("inf"), "not a number"),
-    (tag("float32"), "1", "says float32"),
+    (tag("float32"), "1", "says float32"), (tag("float64"), 2**53 + 1, "which no float is exactly"),
     (tag("float32[2]"), [1.0, 2.0, 3.0], "3 values, the tag list says 2"), (tag("float32[2]"), 1.0, "no array"),
     (tag("float32[2]"), [1.0, float("nan")], "not a number"), (tag("string:2"), "abc", "3 characters"),
     (tag("string:2"), b"ab", "says string"), (tag("int16"), None, "None"), (tag("datetime"), "soon", "no time"),

@@ -301,12 +301,11 @@ def _flipped(piece: bytes, bit: int) -> bytes:
 # -- a gateway ---------------------------------------------------------------------------------------------------------
 
 Answer = Callable[[int], bytes | None]
-Framed = Callable[[bytes], bytes]
 
 
 @contextlib.contextmanager
-def gateway(answers: Answer, change: Framed = lambda frame: frame) -> Iterator[int]:
-    """A Modbus TCP gateway: what it says for a unit (function and data), None for nothing; `change` may spoil it."""
+def gateway(answers: Answer) -> Iterator[int]:
+    """A Modbus TCP gateway: what it says for a unit (function and data), None for nothing."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve(link: socket.socket) -> None:
@@ -315,7 +314,7 @@ def gateway(answers: Answer, change: Framed = lambda frame: frame) -> Iterator[i
                     number, _, length, unit = struct.unpack(">HHHB", head)
                     link.recv(length - 1, socket.MSG_WAITALL)
                     if (said := answers(unit)) is not None:
-                        link.sendall(change(struct.pack(">HHHB", number, 0, len(said) + 1, unit) + said))
+                        link.sendall(struct.pack(">HHHB", number, 0, len(said) + 1, unit) + said)
 
         def accept() -> None:
             with contextlib.suppress(OSError):
@@ -326,28 +325,6 @@ def gateway(answers: Answer, change: Framed = lambda frame: frame) -> Iterator[i
         yield server.getsockname()[1]
         with contextlib.suppress(OSError):
             server.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
-
-
-@pytest.mark.slow
-def test_a_tcp_answer_cut_anywhere_or_with_a_header_bit_flipped_is_never_a_value() -> None:
-    changes: list[Framed] = [lambda frame, cut=cut: frame[:cut] for cut in range(11)]  # type: ignore[misc]
-    changes += [lambda frame, bit=bit: _flipped(frame, bit) for bit in range(8 * 9)]  # type: ignore[misc]
-    spoilt: list[Framed] = []
-    with gateway(lambda _: b"\x03\x02\0\x07", lambda frame: spoilt[-1](frame)) as port:
-        for change in changes:
-            spoilt.append(change)
-            made = modbus.open_connector(Source(driver="modbus", port=port, tags="-", groups={}, timeout_ms=40))
-            made.connect()
-            began = time.monotonic()
-            with contextlib.suppress(ConnectorError):
-                assert read(made, tag("hr:0"))["hr:0"].value in (7, None)
-            assert time.monotonic() - began < 1.0
-            made.close()
-        spoilt.append(lambda frame: frame)
-        made = modbus.open_connector(Source(driver="modbus", port=port, tags="-", groups={}, timeout_ms=300))
-        made.connect()
-        assert read(made, tag("hr:0"))["hr:0"].value == 7
-        made.close()
 
 
 @pytest.mark.parametrize("dead", [b"\x83\x0a", b"\x83\x0b", None])

@@ -1,5 +1,6 @@
 """What only OPC UA has: NodeIds, statuses, types of nodes, security. The server is node-opcua's."""
 
+import asyncio
 import contextlib
 import signal
 import socket
@@ -9,8 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from asyncua.common.utils import wait_for
 
 from edge.connectors.opcua import OpcUaConnector, check_address, open_connector, planned
+from edge.plc.opcua_session import Session, Terms
 from edge.plc.tags import Access, Native, Tag, coerce
 from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, TagError
@@ -236,6 +239,23 @@ def test_rubbish_is_a_connector_error_soon(says: bytes) -> None:
         assert time.monotonic() - began < 1.3
         connector.close()
         thread.join(5)
+
+
+def test_a_link_that_ends_in_the_moment_of_the_timeout_is_a_connector_error(server: OpcUaPeer) -> None:
+    """asyncua's wait raises a kind of CancelledError of its own then, which is no Exception."""
+    session = Session(Terms("127.0.0.1", server.port, "", timeout_s=1, connect_s=3, session_s=60, channel_s=3600))
+    session.open()
+
+    async def ends_late() -> None:
+        loop = asyncio.get_running_loop()
+        link = loop.create_future()
+        loop.call_later(0.01, link.set_exception, ConnectionError("connection lost"))
+        loop.call_soon(time.sleep, 0.05)  # so that both are overdue in one turn of the loop
+        await wait_for(link, 10)
+
+    with pytest.raises(ConnectorError, match="no answer within 20 ms"):
+        session._call(ends_late, 0.02)
+    session.close()
 
 
 @pytest.mark.parametrize("security", ["Basic256Sha256", "Aes256_Sha256_RsaPss"])

@@ -1,4 +1,4 @@
-"""Answers that are cut short, flipped, random, late or another request's: no crash, no hang, no wrong Good value."""
+"""Answers that are random, late or another request's: no crash, no hang, no wrong value. More: test_hostile.py."""
 
 import contextlib
 import random
@@ -94,7 +94,6 @@ def peer() -> Iterator[int]:
 
 
 WATCHED = (tag("DB1.DBW4"), tag("MW8"), tag("DB9.DBW0"))
-EXPECTED = {"DB1.DBW4": 0x0405, "MW8": 0x0809, "DB9.DBW0": None}
 
 
 def survives(peer: int, spoil: Callable[[int, bytes], list[bytes] | None]) -> dict[str, object] | None:
@@ -111,36 +110,6 @@ def survives(peer: int, spoil: Callable[[int, bytes], list[bytes] | None]) -> di
         finally:
             assert time.monotonic() - began < 1.5
             made.close()
-
-
-def test_an_answer_cut_short_at_any_byte_is_a_connector_error(peer: int) -> None:
-    lengths: dict[int, int] = {}
-
-    def seen(number: int, frame: bytes) -> list[bytes]:
-        lengths[number] = len(frame)
-        return [frame]
-
-    assert survives(peer, seen) == EXPECTED
-    for spoilt, length in lengths.items():
-        for cut in range(4, length):  # the frame says that it is that short
-            short = struct.pack(">BBH", 3, 0, cut)
-            found = survives(peer, lambda n, f, s=spoilt, c=cut, h=short: [h + f[4:c]] if n == s else [f])
-            assert found is None or (spoilt == 0 and found == EXPECTED)
-
-
-def test_a_flipped_bit_of_the_framing_never_makes_a_good_value_of_nothing(peer: int) -> None:
-    chosen = random.Random(7)
-    for _ in range(60):
-        bit = chosen.randrange(8 * 40)
-
-        def flip(number: int, frame: bytes, bit: int = bit) -> list[bytes]:
-            at = bit // 8
-            if number != 2 or at >= min(len(frame), 25):  # headers and the first item's; data has no check in S7
-                return [frame]
-            return [frame[:at] + bytes([frame[at] ^ 1 << bit % 8]) + frame[at + 1 :]]
-
-        found = survives(peer, flip)
-        assert found is None or all(found[name] in (EXPECTED[name], None) for name in EXPECTED)
 
 
 def test_random_bytes_are_a_connector_error(peer: int) -> None:
