@@ -264,7 +264,7 @@ def _add_plc(plc: argparse.ArgumentParser) -> None:
     from edge.commands.plc.arguments import Mixed, add_looking
 
     actions = plc.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=Mixed)
-    add_looking(actions)
+    add_looking(actions.add_parser)
     check = actions.add_parser("check", help="print every problem of a tag list, and what a scan of it takes")
     check.add_argument("file", type=Path, metavar="FILE", help="a tag list, CSV or TOML")
     check.add_argument("--driver", default="", metavar="D", help="check addresses by it (with --home the source's own)")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, cast
+from operator import attrgetter
+from typing import Final
 
 from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
@@ -62,16 +63,18 @@ class Tree:
 
     def _node(self, parent: _Node, reference: ua.ReferenceDescription) -> _Node | None:
         """Return a child, None for what was seen already and for the properties of variables."""
-        found: ua.NodeId = cast(ua.NodeId, reference.NodeId)
+        told: tuple[ua.NodeId, ua.NodeId, int, str | None] = attrgetter(
+            "NodeId", "ReferenceTypeId", "NodeClass", "BrowseName.Name"
+        )(reference)  # asyncua's generated classes have types that no checker sees
+        found, by, node_class, name = told
         kept = ua.NodeId(found.Identifier, found.NamespaceIndex, found.NodeIdType)  # it may be of another server
         own = address_of(kept)
-        is_property = reference.ReferenceTypeId == ua.NodeId(ua.Int32(ObjectIds.HasProperty))
+        is_property = by == ua.NodeId(ua.Int32(ObjectIds.HasProperty))
         its_own = not parent.path and not kept.NamespaceIndex
         if own in self._seen or is_property or its_own:
             return None
         self._seen.add(own)
-        name = reference.BrowseName.Name or own
-        return _Node(kept, (*parent.path, str(name)), reference.NodeClass == ua.NodeClass.Variable)
+        return _Node(kept, (*parent.path, name or own), node_class == ua.NodeClass.Variable)
 
     def _offered(self, nodes: Sequence[_Node]) -> dict[tuple[str, ...], Offered]:
         """Ask for value, type and access of variables."""

@@ -171,12 +171,13 @@ class Session:
         found: list[ua.ReferenceDescription] = []
         for _ in range(_MOST_ANSWERS):
             (result,) = results
-            if int(result.StatusCode.value) >> 31:
+            status, references, point = _browsed(result)
+            if int(status.value) >> 31:
                 return found or None
-            found += result.References or []
-            if not result.ContinuationPoint:
+            found += references
+            if not point:
                 break
-            following = ua.BrowseNextParameters(ContinuationPoints=[result.ContinuationPoint])
+            following = ua.BrowseNextParameters(ContinuationPoints=[point])
             results = await session.browse_next(following)
         return found
 
@@ -343,6 +344,14 @@ def _offer(told: ua.EndpointDescription) -> _Offer:
         told
     )
     return _Offer(found[0] or "", ua.MessageSecurityMode(found[1]), found[2] or b"")
+
+
+def _browsed(result: ua.BrowseResult) -> tuple[ua.StatusCode, list[ua.ReferenceDescription], bytes]:
+    """What counts of an answer to Browse; see `_offer`."""
+    found: tuple[ua.StatusCode, list[ua.ReferenceDescription] | None, bytes | None] = attrgetter(
+        "StatusCode", "References", "ContinuationPoint"
+    )(result)
+    return found[0], found[1] or [], found[2] or b""
 
 
 def _set_option(client: Client, level: int, option: int, value: bytes) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    Actions = argparse._SubParsersAction["Mixed"]  # it has no public name
+    AddParser = Callable[..., argparse.ArgumentParser]
 
 LOOKING = ("read", "watch", "write", "browse")
 _PLC = "a source of the device, or DRIVER://HOST[:PORT]; modbus_rtu:///dev/ttyUSB0 for a serial line"
@@ -25,27 +25,28 @@ class Mixed(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse as `parse_intermixed_args` does, which calls this twice."""
+        given = argparse.Namespace() if namespace is None else namespace
         if self._inside:
-            return super().parse_known_args(args, namespace)
+            return super().parse_known_args(args, given)
         self._inside = True
         try:
-            return self.parse_known_intermixed_args(args, namespace)
+            return self.parse_known_intermixed_args(args, given)
         finally:
             self._inside = False
 
 
-def add_looking(actions: Actions) -> None:
+def add_looking(add_parser: AddParser) -> None:
     """Add the four actions to `plantedge plc`."""
-    read = _add(actions, "read", "read tags once; status 0 if all are Good")
+    read = _add(add_parser, "read", "read tags once; status 0 if all are Good")
     read.add_argument("tags", nargs="*", metavar="TAG", help=_TAG + "; without any, all of the list")
     read.add_argument("--json", action="store_true", help="for programs")
-    watch = _add(actions, "watch", "read tags again and again, show what changes, sum up at the end")
+    watch = _add(add_parser, "watch", "read tags again and again, show what changes, sum up at the end")
     watch.add_argument("tags", nargs="*", metavar="TAG", help=_TAG + "; without any, all of the list")
     watch.add_argument("--period", type=_seconds, default=0.5, metavar="S", help="between two scans (0.5)")
     watch.add_argument("--for", dest="for_s", type=_seconds, default=0.0, metavar="S", help="end after S seconds")
     watch.add_argument("--count", type=_count, default=0, metavar="N", help="end after N scans")
     watch.add_argument("--json", action="store_true", help="a line of JSON for each scan, and one for the summary")
-    write = _add(actions, "write", "write one tag through the running device, or past it with --direct")
+    write = _add(add_parser, "write", "write one tag through the running device, or past it with --direct")
     write.add_argument("tag", metavar="TAG", help="a tag of the list; with --direct also ADDRESS:TYPE")
     write.add_argument("value", metavar="VALUE", help="a number, true, false, text or [1, 2, 3]")
     write.add_argument(
@@ -56,7 +57,7 @@ def add_looking(actions: Actions) -> None:
     write.add_argument("--yes", action="store_true", help="don't ask before a direct write")
     write.add_argument("--force", default="", metavar="REASON", help="write although a running device holds the source")
     write.add_argument("--json", action="store_true", help="for programs; with --direct")
-    browse = _add(actions, "browse", "list what the PLC itself offers: tags, nodes, blocks, or ranges that answer")
+    browse = _add(add_parser, "browse", "list what the PLC itself offers: tags, nodes, blocks, or ranges that answer")
     browse.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="names or addresses like *Temp*")
     browse.add_argument("--depth", type=_count, default=8, metavar="N", help="levels of a tree of nodes (8)")
     browse.add_argument("--count", type=_count, default=2000, metavar="N", help="end after N finds (2000)")
@@ -80,8 +81,8 @@ def look(given: argparse.Namespace) -> int:
     return run(given)
 
 
-def _add(actions: Actions, name: str, text: str) -> argparse.ArgumentParser:
-    action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+def _add(add_parser: AddParser, name: str, text: str) -> argparse.ArgumentParser:
+    action = add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     action.add_argument(
         "--home", type=Path, default=argparse.SUPPRESS, help="a device folder; without it the demo line"
     )

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -107,7 +107,13 @@ def _ad_hoc(given: argparse.Namespace) -> Target:
     options: dict[str, object] = {key: value_of(value) for key, value in parse_qsl(url.query)}
     if url.path and located and located.URL_PATH:
         options[located.URL_PATH] = url.path
-    fields = {"driver": name, "host": host or "127.0.0.1", "timeout_ms": TIMEOUT_MS, "tags": "-", "groups": {}}
+    fields: dict[str, object] = {
+        "driver": name,
+        "host": host or "127.0.0.1",
+        "timeout_ms": TIMEOUT_MS,
+        "tags": "-",
+        "groups": {},
+    }
     source = _validated(fields | ({"port": port} if port else {}) | {"options": options})
     tags = load_tags(given.tag_list, (), driver.check_address) if given.tag_list else {}
     return Target(given.target, _changed(source, given), driver, tags)
@@ -222,7 +228,7 @@ def _tag(word: str, address: str, kind: str, more: Sequence[str], access: Access
 
 
 @contextlib.contextmanager
-def connected(target: Target, tags: Sequence[Tag]) -> Iterator[Connector]:
+def connected(target: Target, tags: Sequence[Tag]) -> Generator[Connector, None, None]:
     """Open the link, and close it whatever happens.
 
     Raises:

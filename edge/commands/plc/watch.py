@@ -87,7 +87,7 @@ class Watched:
         }
 
 
-Show = Callable[[Scan, set[str], "Watched"], None]
+Show = Callable[[Scan, set[str]], None]
 
 
 def run(given: argparse.Namespace) -> int:
@@ -99,14 +99,25 @@ def run(given: argparse.Namespace) -> int:
     target = target_of(given)
     tags = tags_of(target, given.tags)
     watched = Watched({tag.name: Course() for tag in tags})
+
+    def show_json(found: Scan, _changed: set[str]) -> None:
+        print(json.dumps(as_json(target, tags, found), ensure_ascii=False), flush=True)
+
+    def show_lines(found: Scan, changed: set[str]) -> None:
+        _lines(tags, found, changed, watched)
+
     try:
         if given.json:
-            _watch(target, tags, watched, given, lambda found, _changed, _all: _print_json(target, tags, found))
+            _watch(target, tags, watched, given, show_json)
         elif sys.stdout.isatty():
             with Live(console=console(), refresh_per_second=20, transient=True) as live:
-                _watch(target, tags, watched, given, lambda *seen: live.update(_picture(target, tags, *seen)))
+
+                def show_live(found: Scan, changed: set[str]) -> None:
+                    live.update(_picture(target, tags, found, changed, watched))
+
+                _watch(target, tags, watched, given, show_live)
         else:
-            _watch(target, tags, watched, given, lambda *seen: _lines(tags, *seen))
+            _watch(target, tags, watched, given, show_lines)
     except KeyboardInterrupt:
         pass  # how a person ends it
     if given.json:
@@ -128,7 +139,7 @@ def _watch(target: Target, tags: Sequence[Tag], watched: Watched, given: argpars
                     if (found := _next(connector, tags, due, until)) is None:
                         return
                     scans += 1
-                    show(found, watched.take(found), watched)
+                    show(found, watched.take(found))
                     due += given.period
                     if (behind := time.monotonic() - due) > 0:
                         watched.late += 1
@@ -139,7 +150,7 @@ def _watch(target: Target, tags: Sequence[Tag], watched: Watched, given: argpars
                 raise
             scans += 1
             watched.lost += 1
-            show(_lost(tags, str(error)), set(), watched)
+            show(_lost(tags, str(error)), set())
             due = time.monotonic() + given.period
             if due > until or (given.count and scans >= given.count):
                 return
@@ -160,10 +171,6 @@ def _lost(tags: Sequence[Tag], why: str) -> Scan:
 
 
 # -- shown ------------------------------------------------------------------------------------------------------------
-
-
-def _print_json(target: Target, tags: Sequence[Tag], found: Scan) -> None:
-    print(json.dumps(as_json(target, tags, found), ensure_ascii=False), flush=True)
 
 
 def _lines(tags: Sequence[Tag], found: Scan, changed: set[str], watched: Watched) -> None:

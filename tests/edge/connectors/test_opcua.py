@@ -278,7 +278,7 @@ def test_a_file_that_is_no_certificate_is_named(connect: Connect, server: OpcUaP
 
 def test_an_answer_that_comes_as_the_time_is_up_is_a_lost_link(server: OpcUaPeer) -> None:
     class WithResult(asyncio.CancelledError):
-        """As wait_for2, which asyncua waits with, raises: a subclass, which asyncio.timeout does not take for its own."""
+        """What wait_for2, which asyncua waits with, raises: asyncio.timeout does not take it for its own."""
 
     async def late() -> None:
         try:
