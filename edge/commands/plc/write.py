@@ -63,6 +63,8 @@ def _direct(given: argparse.Namespace) -> int:
         if not given.yes and not _agreed(target, tag, before, wanted, held):
             print("not written", file=sys.stderr)
             return 1
+        if given.yes:
+            print(PAST, file=sys.stderr)
         _log(target, tag, given.force, held)
         connector.write(tag, wanted)
         after = _read(connector, tag)
@@ -121,7 +123,6 @@ def _told(target: Target, tag: Tag, values: tuple[Sample, Native, Sample], *, as
     elif same:
         was = value_text(tag, before.value) if before.quality is not Quality.BAD else "Bad"
         print(f"{clean(tag.name)}: {was} -> {value_text(tag, after.value)}{unit}, read back")
-        print(PAST, file=sys.stderr)
     if not same and not as_json:
         found = value_text(tag, after.value) if after.quality is not Quality.BAD else f"Bad, {clean(after.reason)}"
         print(

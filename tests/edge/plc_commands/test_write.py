@@ -1,5 +1,7 @@
 """`plantedge plc write --direct`: asks, checks, reads back, and stays away from what a running device holds."""
 
+import os
+import pty
 import subprocess
 import sys
 import time
@@ -70,6 +72,20 @@ def test_without_a_terminal_nobody_is_asked_and_nothing_written(
     assert plc("read", "press", "hr:50:uint16", "--home", press[0]).rows()["hr:50:uint16"][0] == "50"
 
 
+@pytest.mark.parametrize(("said", "status", "held"), [("yes", 0, "7"), ("y", 1, "50")])
+def test_a_person_is_shown_what_will_be_written_and_has_to_agree(
+    plc: Plc, press: tuple[Path, int], monkeypatch: pytest.MonkeyPatch, said: str, status: int, held: str
+) -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "w") as person, os.fdopen(theirs) as terminal:
+        print(said, file=person, flush=True)
+        monkeypatch.setattr(sys, "stdin", terminal)
+        ended = plc("write", "press", "hr:50:uint16", "7", "--direct", "--home", press[0])
+    assert ended.status == status and "\n50 -> 7\n" in ended.out and "no ownership" in ended.out
+    assert plc("read", "press", "hr:50:uint16", "--home", press[0]).rows()["hr:50:uint16"][0] == held
+
+
+@pytest.mark.slow
 def test_a_source_that_a_running_device_holds_is_left_alone_unless_forced(plc: Plc, press: tuple[Path, int]) -> None:
     home, port = press
     argv = [sys.executable, "-P", "-m", "edge.process", "connect@press", "--home", str(home)]
@@ -91,6 +107,7 @@ def test_a_source_that_a_running_device_holds_is_left_alone_unless_forced(plc: P
             device.kill()
 
 
+@pytest.mark.slow
 def test_without_direct_a_url_has_no_write_path(plc: Plc, press: tuple[Path, int]) -> None:
     ended = plc("write", "modbus://127.0.0.1", "hr:0:uint16", "1")
     assert ended.status == 1 and "--direct" in ended.err
