@@ -158,6 +158,10 @@ def _opcua(given: argparse.Namespace) -> int:
 
 
 def _plc(given: argparse.Namespace) -> int:
+    from edge.commands.plc.arguments import LOOKING, look
+
+    if given.action in LOOKING:
+        return look(given)
     from edge.commands.tag_lists import check, import_tags
 
     if given.action == "check":
@@ -247,7 +251,9 @@ def _add_bus_commands(add: Callable[[str, Run, str], argparse.ArgumentParser]) -
     anew = actions.add_parser("relearn", help="take what comes in from now on as normal")
     anew.add_argument("pipeline")
     _add_model(add("model", _model, "show which versions of models there are, run another one"))
-    _add_plc(add("plc", _plc, "check a tag list, make one of an engineering tool's export"))
+    _add_plc(
+        add("plc", _plc, "look into a PLC: browse, read, watch, write; check a tag list, or make one of an export")
+    )
     write = add("write", _write, "write one tag of a source")
     write.add_argument("source")
     write.add_argument("tag")
@@ -255,7 +261,10 @@ def _add_bus_commands(add: Callable[[str, Run, str], argparse.ArgumentParser]) -
 
 
 def _add_plc(plc: argparse.ArgumentParser) -> None:
-    actions = plc.add_subparsers(dest="action", required=True, metavar="ACTION")
+    from edge.commands.plc.arguments import Mixed, add_looking
+
+    actions = plc.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=Mixed)
+    add_looking(actions.add_parser)
     check = actions.add_parser("check", help="print every problem of a tag list, and what a scan of it takes")
     check.add_argument("file", type=Path, metavar="FILE", help="a tag list, CSV or TOML")
     check.add_argument("--driver", default="", metavar="D", help="check addresses by it (with --home the source's own)")

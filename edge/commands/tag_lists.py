@@ -24,7 +24,7 @@ from edge.settings import Source, load_settings
 from schemas.errors import SettingsError, TagError
 from schemas.topics import READING, slug
 
-_COLUMNS: Final = ("name", "address", "type", "access", "group", "scale", "unit", "description")
+COLUMNS: Final = ("name", "address", "type", "access", "group", "scale", "unit", "description")
 
 
 def check(file: Path, driver: str, groups: str, home: Path | None) -> int:
@@ -116,10 +116,10 @@ def import_tags(file: Path, driver: str, group: str, only: Sequence[str], blocks
     """
     export = read_export(file, driver, _numbers(blocks))
     wanted = [found for found in export.found if not only or any(_matches(found.name, one) for one in only)]
-    rows = _usable(wanted, group, driver, export)
+    rows = usable(wanted, group, driver, export)
     writer = csv.writer(sys.stdout, lineterminator="\n")
     if rows:
-        writer.writerow(_COLUMNS)
+        writer.writerow(COLUMNS)
         writer.writerows(rows)
     for one in sorted(export.left_out, key=lambda left: left.line):
         print(f"{file}:{one.line}: {one.name}: left out: {one.reason}", file=sys.stderr)
@@ -145,7 +145,7 @@ def _matches(name: str, pattern: str) -> bool:
     return fnmatch.fnmatchcase(name.lower(), pattern.lower().replace("[", "[[]"))
 
 
-def _usable(wanted: Iterable[Found], group: str, driver: str, export: Export) -> list[tuple[str, ...]]:
+def usable(wanted: Iterable[Found], group: str, driver: str, export: Export) -> list[tuple[str, ...]]:
     """Return the rows that a tag list may have; the others are left out with what is wrong."""
     used = load_driver(driver) if driver in driver_names() else None
     rows: dict[str, tuple[str, ...]] = {}
@@ -153,7 +153,7 @@ def _usable(wanted: Iterable[Found], group: str, driver: str, export: Export) ->
         scale = f"{found.scale:g}" if found.scale != 1.0 else ""
         row = (found.name, found.address, found.type, "r", group, scale, found.unit, found.description)
         problems: list[str] = []
-        filled = {key: value for key, value in zip(_COLUMNS, row, strict=True) if value}
+        filled = {key: value for key, value in zip(COLUMNS, row, strict=True) if value}
         tag = parse_row(filled, found.line, (), problems)
         try:
             if tag is not None and used is not None:

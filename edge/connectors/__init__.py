@@ -1,6 +1,7 @@
 """Connectors to PLCs: one file per protocol, whose name is the `driver` in the settings; loaded when it is used.
 
-A file offers `check_address(tag)` and `open_connector(source)`, and may offer `planned(source, tags)`;
+A file offers `check_address(tag)` and `open_connector(source)`, and may offer `planned(source, tags)` and its URLs
+(`PORT`, `URL_PATH`); its connector may offer `survey` and `browse`;
 tests/edge/connectors/ holds each one to the same conformance suite. A connector is used by one thread. After a
 ConnectorError it is closed and a new one is opened.
 """
@@ -13,6 +14,7 @@ import pkgutil
 from collections.abc import Iterator, Sequence
 from typing import Protocol, cast, runtime_checkable
 
+from edge.plc.browsing import Bounds, Offered
 from edge.plc.planning import Planned
 from edge.plc.tags import Native, Tag
 from edge.settings import Source
@@ -82,6 +84,31 @@ class Surveys(Protocol):
 
     def survey(self, tags: Sequence[Tag]) -> None:
         """Note what several devices behind one link are there for."""
+        ...
+
+
+@runtime_checkable
+class Located(Protocol):
+    """What a driver may say besides: how `plantedge plc read DRIVER://HOST:PORT/PATH` names a PLC.
+
+    `PORT`: the protocol's own, 0 where there are no hosts. `URL_PATH`: the option that a path stands for, "" for none.
+    """
+
+    PORT: int
+    URL_PATH: str
+
+
+@runtime_checkable
+class Browses(Protocol):
+    """What a connector may offer besides: to say what its PLC has, for `plantedge plc browse`."""
+
+    def browse(self, bounds: Bounds) -> Iterator[Offered]:
+        """Yield what there is, asking `bounds` before each request.
+
+        Raises:
+            ConnectorError: the link failed.
+            TimeIsUp: out of `bounds`; what was found before counts.
+        """
         ...
 
 

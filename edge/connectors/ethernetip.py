@@ -1,7 +1,7 @@
 """EtherNet/IP: Logix and Micro800 tags, CIP attributes. Options: `family`, `slot`, `route`, `size`, `items`.
 
-Of pycomm3 its session, its Forward Open, its paths and its tag upload (for browsing); not its reads, see
-`edge/plc/cip_session.py`.
+Of pycomm3 its session, its Forward Open and its paths; not its reads, see `edge/plc/cip_session.py`, and not its tag
+upload, see `edge/plc/cip_browse.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from edge.config.section import Section
+from edge.plc.browsing import Bounds, Offered
+from edge.plc.cip_browse import Upload
 from edge.plc.cip_points import (
     READ_FRAGMENT,
     SEVERAL,
@@ -34,6 +36,7 @@ from schemas.errors import ConnectorError, SettingsError, TagError
 from schemas.messages import Quality, Sample
 
 PORT: Final = 44818
+URL_PATH: Final = ""
 ADDRESSES = """
 | address | meaning |
 |---|---|
@@ -176,6 +179,10 @@ class EtherNetIpConnector:
         if not reply.done:
             self._like.pop(point.path, None)  # another program may have been loaded
             raise TagError(f"{tag.name} at {self._where}: {reply.reason}")
+
+    def browse(self, bounds: Bounds) -> Iterator[Offered]:
+        """Yield the controller's tags, as it lists them."""
+        return Upload(self._ask, bounds).browse()
 
     def _masking(self, point: Point, value: Native, like: Held) -> bytes:
         if isinstance(value, list):

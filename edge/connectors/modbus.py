@@ -10,6 +10,7 @@ import logging
 import socket
 import struct
 from collections.abc import Sequence
+from typing import Final
 
 from pymodbus.client import ModbusTcpClient
 from pymodbus.exceptions import ConnectionException, ModbusException
@@ -39,6 +40,8 @@ Behind a gateway, a unit that is silent makes its own tags Bad, and is asked aga
 
 Options: {SHARED_OPTIONS}.
 """
+PORT: Final = 502
+URL_PATH: Final = ""
 _MBAP = struct.Struct(">HHH")
 # What garbage on the wire makes the framer raise, besides its own exceptions.
 _WIRE_ERRORS = (ModbusException, OSError, struct.error, ValueError, IndexError, KeyError, TypeError, AttributeError)

@@ -38,6 +38,8 @@ from edge.plc.tags import Tag
 from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, TagError
 
+PORT: Final = 0
+URL_PATH: Final = "device"
 HIGHEST_UNIT: Final = 247
 ADDRESSES = f"""{SHARED_ADDRESSES}
 A unit is 1 to {HIGHEST_UNIT}. One source serves a whole line: give the tags of its units their number (`3/hr:0`). A

@@ -16,7 +16,9 @@ from asyncua.ua.object_ids import ObjectIds
 from pydantic import Field, model_validator
 
 from edge.config.section import Section
+from edge.plc.browsing import Bounds, Offered
 from edge.plc.node_ids import NodeName, node_name, planned_reads
+from edge.plc.opcua_browse import Tree
 from edge.plc.opcua_security import read_credentials, read_secret
 from edge.plc.opcua_session import Session, Terms
 from edge.plc.opcua_values import kind_of, reason, sample_of, variant_of
@@ -27,6 +29,8 @@ from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, TagError
 from schemas.messages import Quality, Sample
 
+PORT: Final = 4840
+URL_PATH: Final = "path"
 ADDRESSES = """
 | address | meaning |
 |---|---|
@@ -180,6 +184,10 @@ class OpcUaConnector:
         if int(status.value) >> 31:
             del self._kinds[tag.name]  # the node may have got another type
             raise TagError(f"{tag.name} at {self._where}: {reason(status)}")
+
+    def browse(self, bounds: Bounds) -> Iterator[Offered]:
+        """Yield the objects and variables below the server's Objects folder, as a tree."""
+        return Tree(self._living().browse, self._read, self._most, bounds).browse()
 
     @property
     def _where(self) -> str:

@@ -17,13 +17,15 @@ from pydantic import Field
 from snap7.connection import ISOTCPConnection
 from snap7.datatypes import S7Area, S7WordLen
 from snap7.error import S7Error, S7TimeoutError
-from snap7.s7protocol import S7Protocol
+from snap7.s7protocol import S7Protocol, S7UserDataGroup
 
 from edge.config.section import Section
 from edge.plc.batches import Decoding
+from edge.plc.browsing import Bounds, Offered
 from edge.plc.forms import Kind
 from edge.plc.options import parse_options
 from edge.plc.planning import Planned, Plans
+from edge.plc.s7_browse import DB, Cpu, browse, told
 from edge.plc.s7_points import (
     LARGEST_PDU,
     MAX_ITEMS,
@@ -44,6 +46,8 @@ from edge.settings import Source
 from schemas.errors import ConnectorError, TagError
 from schemas.messages import Quality, Sample
 
+PORT: Final = 102
+URL_PATH: Final = ""
 ADDRESSES = """
 | address | meaning |
 |---|---|
@@ -68,6 +72,7 @@ request may be, for devices that take less). The source's `port` is 102.
 """
 _Answer = TypeVar("_Answer")
 _AREAS: Final = {"I": S7Area.PE, "Q": S7Area.PA, "M": S7Area.MK, "DB": S7Area.DB}
+_MOST_PARTS: Final = 64  # of an answer about the CPU
 _CONNECTIONS: Final = {"pg": 1, "op": 2, "basic": 3}
 # What garbage on the wire makes the library raise, besides its own exceptions.
 _WIRE_ERRORS = (S7Error, OSError, struct.error, ValueError, IndexError, KeyError, TypeError, AttributeError)
@@ -246,6 +251,37 @@ class S7Connector:
         refused = self._ask(request, written)
         if refused is not None:
             raise TagError(f"{tag.name} at {self._where}: {refused}")
+
+    def browse(self, bounds: Bounds) -> Iterator[Offered]:
+        """Yield what the CPU says of itself, and what can be read of it."""
+        protocol = self._protocol
+
+        def status_list(number: int) -> bytes | Refused:
+            return self._told(protocol.build_read_szl_request(number, 0), S7UserDataGroup.SZL, 1)
+
+        def blocks() -> bytes | Refused:
+            return self._told(protocol.build_list_blocks_of_type_request(DB), S7UserDataGroup.BLOCK_INFO, 2)
+
+        def block_info(number: int) -> bytes | Refused:
+            return self._told(protocol.build_get_block_info_request(DB, number), S7UserDataGroup.BLOCK_INFO, 3)
+
+        def read(area: str, block: int, address: int) -> bytes | Refused:
+            return self._read([(_AREAS[area], block, address, 1)])[0]
+
+        return browse(Cpu(status_list, blocks, block_info, read), bounds)
+
+    def _told(self, request: bytes, group: int, function: int) -> bytes | Refused:
+        """Return an answer about the CPU, put together from its parts."""
+        data = b""
+        for _ in range(_MOST_PARTS):
+            answer = self._ask(request, told)
+            if isinstance(answer, Refused):
+                return answer
+            data += answer.data
+            if not answer.more:
+                break
+            request = self._protocol.build_userdata_followup_request(group, function, answer.number)
+        return data
 
     def _plan(self, found: list[Range]) -> _Scan:
         return _Scan(found, self.pdu, self._options.items)

@@ -15,6 +15,8 @@ from pydantic import Field
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
 from edge.config.section import Section
+from edge.plc.browsing import Bounds, Offered
+from edge.plc.modbus_browse import Line, browse
 from edge.plc.modbus_requests import GATEWAY, SPLIT_ON, mismatch, reads_of, refusal, write_of
 from edge.plc.modbus_units import NoAnswer, Patience, Unanswered, Unit
 from edge.plc.planning import Plans
@@ -142,6 +144,11 @@ class ModbusConnector:
             raise TagError(_missed(tag, unit)) from error
         if isinstance(answer, ExceptionResponse):
             raise TagError(f"{tag.name} at {self._wire.where}: {refusal(answer)}")
+
+    def browse(self, bounds: Bounds) -> Iterator[Offered]:
+        """Yield which units answer, and what they have."""
+        options = self._options
+        return browse(Line(self._wire.ask, options.unit, options.max_registers, options.max_bits), bounds)
 
     def _read(self, request: Request) -> dict[str, Sample] | None:
         """Return the samples of one request, None where it is to be split."""

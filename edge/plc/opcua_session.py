@@ -25,6 +25,7 @@ from asyncua.crypto.security_policies import (
     SecurityPolicyAes256Sha256RsaPss,
     SecurityPolicyBasic256Sha256,
 )
+from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.ua_binary import Primitives1
 from asyncua.ua.uaerrors import UaError, UaStatusCodeError
@@ -39,6 +40,8 @@ POLICIES: Final[dict[str, type[SecurityPolicy]]] = {
     "Basic256Sha256": SecurityPolicyBasic256Sha256, "Aes256_Sha256_RsaPss": SecurityPolicyAes256Sha256RsaPss,
 }  # fmt: skip
 _CLOSE_S = 0.3
+_MOST_ANSWERS = 100  # of 1000 references
+_SHOWN = 3  # objects and variables
 _TOO_MUCH = (
     StatusCodes.BadTooManyOperations, StatusCodes.BadResponseTooLarge, StatusCodes.BadRequestTooLarge,
     StatusCodes.BadEncodingLimitsExceeded, StatusCodes.BadTcpMessageTooLarge,
@@ -159,6 +162,40 @@ class Session:
             return None
         return self._counted(values, len(nodes))
 
+    def browse(self, node: ua.NodeId) -> list[ua.ReferenceDescription] | None:
+        """Return what hangs below a node; None where the server does not say, or its answer can't be understood.
+
+        Raises:
+            ConnectorError: the session failed.
+        """
+        try:
+            return self._call(lambda: self._below(node), self._terms.timeout_s)
+        except _Unread:
+            return None
+
+    async def _below(self, node: ua.NodeId) -> list[ua.ReferenceDescription] | None:
+        """Ask for references until the server has no more; it has at most `_MOST_ANSWERS` answers."""
+        session = self._living().uaclient.session
+        asked = ua.BrowseDescription(
+            NodeId=node, BrowseDirection=ua.BrowseDirection.Forward, IncludeSubtypes=True,
+            ReferenceTypeId=ua.NodeId(ua.Int32(ObjectIds.HierarchicalReferences)),
+            NodeClassMask=ua.UInt32(_SHOWN), ResultMask=ua.UInt32(63),
+        )  # fmt: skip
+        parameters = ua.BrowseParameters(NodesToBrowse=[asked], RequestedMaxReferencesPerNode=ua.UInt32(1000))
+        results = await session.browse(parameters)
+        found: list[ua.ReferenceDescription] = []
+        for _ in range(_MOST_ANSWERS):
+            (result,) = results
+            status, references, point = _browsed(result)
+            if int(status.value) >> 31:
+                return found or None
+            found += references
+            if not point:
+                break
+            following = ua.BrowseNextParameters(ContinuationPoints=[point])
+            results = await session.browse_next(following)
+        return found
+
     def write(self, node: ua.WriteValue) -> ua.StatusCode:
         """Write one value; return what the server says of it.
 
@@ -252,7 +289,7 @@ class Session:
         except ConnectorError:
             self._alive = False
             raise
-        except TimeoutError as error:
+        except (TimeoutError, asyncio.CancelledError) as error:  # the latter: an answer came as the time was up
             raise self._failed(f"no answer within {limit_s * 1e3:g} ms; check cable and server") from error
         except UaStatusCodeError as error:
             if error.code in _TOO_MUCH and self._up():
@@ -338,6 +375,14 @@ def _offer(told: ua.EndpointDescription) -> _Offer:
         told
     )
     return _Offer(found[0] or "", ua.MessageSecurityMode(found[1]), found[2] or b"")
+
+
+def _browsed(result: ua.BrowseResult) -> tuple[ua.StatusCode, list[ua.ReferenceDescription], bytes]:
+    """What counts of an answer to Browse; see `_offer`."""
+    found: tuple[ua.StatusCode, list[ua.ReferenceDescription] | None, bytes | None] = attrgetter(
+        "StatusCode", "References", "ContinuationPoint"
+    )(result)
+    return found[0], found[1] or [], found[2] or b""
 
 
 def _set_option(client: Client, level: int, option: int, value: bytes) -> None:

@@ -13,11 +13,16 @@ from edge.plc.tags import Native, Tag
 from schemas.errors import TagError
 from schemas.messages import Quality, Sample
 
+_NAMELESS: Final = Tag(name="", address="", type="bool")
 _GOOD, _UNCERTAIN = 0, 1  # the two highest bits of a status
 _KIND = ua.VariantType
 _INTEGERS: Final = {
     _KIND.SByte: "int8", _KIND.Byte: "uint8", _KIND.Int16: "int16", _KIND.UInt16: "uint16",
     _KIND.Int32: "int32", _KIND.UInt32: "uint32", _KIND.Int64: "int64", _KIND.UInt64: "uint64",
+}  # fmt: skip
+_ELEMENTS: Final = {
+    _KIND.Boolean: "bool", _KIND.Float: "float32", _KIND.Double: "float64", _KIND.String: "wstring",
+    _KIND.LocalizedText: "wstring", _KIND.DateTime: "datetime",
 }  # fmt: skip
 # Of the types without a value to look at: built-in ones, and what OPC 10000-3 derives from them.
 _DERIVED: Final = {29: _KIND.Int32, 290: _KIND.Double, 294: _KIND.DateTime, 295: _KIND.String, 12755: _KIND.Int32}
@@ -106,6 +111,32 @@ def kind_of(tag: Tag, value: ua.DataValue, data_type: ua.DataValue) -> ua.Varian
         if number in _DERIVED:
             return _DERIVED[number]
     raise TagError(f"{tag.name}: the node holds no value, and its data type ({node}) does not say what to write")
+
+
+def type_of(value: ua.DataValue, data_type: ua.DataValue) -> tuple[str, str, int]:
+    """Return a variable's type in OPC UA's words, in a tag list's ("" for none), and its elements; -1: no array.
+
+    What it holds tells most; a variable that holds nothing yet has its DataType attribute alone.
+    """
+    held = value.Value
+    if held is None or held.Value is None:
+        try:
+            kind = kind_of(_NAMELESS, ua.DataValue(), data_type)
+        except TagError:
+            return "unknown", "", -1
+        return kind.name, _element(kind), -1
+    kind, items = held.VariantType, cast(object, held.Value)
+    if kind is _KIND.ByteString and isinstance(items, bytes):
+        return kind.name, "uint8", len(items)
+    if isinstance(items, list):
+        count = len(cast(list[object], items))
+        several = held.Dimensions is not None and len(held.Dimensions) > 1
+        return f"{kind.name}[{count}]", "" if several else _element(kind), count
+    return kind.name, _element(kind), -1
+
+
+def _element(kind: ua.VariantType) -> str:
+    return _INTEGERS.get(kind) or _ELEMENTS.get(kind, "")
 
 
 def variant_of(tag: Tag, value: Native, kind: ua.VariantType) -> ua.Variant:

@@ -95,6 +95,11 @@ def written(reply: bytes, sequence: int) -> Refused | None:
     return None if data[0] == _DONE else Refused(data[0])
 
 
+def refusal_of(reply: bytes, sequence: int) -> Refused | None:
+    """Return why a whole request was refused, None where it was not."""
+    return _parts(reply, sequence)[0]
+
+
 def _parts(reply: bytes, sequence: int) -> tuple[Refused | None, bytes, bytes]:
     """Return the refusal of the whole request, if it is one, its parameters and its data."""
     if len(reply) < _HEADER.size:

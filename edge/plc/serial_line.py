@@ -18,6 +18,7 @@ from typing import Final, Protocol, cast
 from pymodbus.client import ModbusSerialClient
 from pymodbus.exceptions import ConnectionException, ModbusException
 from pymodbus.pdu import ModbusPDU
+from pymodbus.pdu.mei_message import ReadDeviceInformationResponse
 from serial import Serial, SerialException  # type: ignore[import-untyped]  # pyserial has no types
 
 from edge.plc.modbus_requests import answer_size
@@ -150,6 +151,8 @@ class SerialLine(ModbusSerialClient):
 
     def _frame(self, answer: ModbusPDU) -> bytes:
         """Return an answer as it travels."""
+        if isinstance(answer, ReadDeviceInformationResponse):
+            answer.number_of_objects = 0  # pymodbus counts them anew, on top
         return self.transaction.framer.buildFrame(answer)
 
     @property

@@ -8,6 +8,7 @@ import struct
 from typing import Literal, cast
 
 from pymodbus.constants import ExcCodes
+from pymodbus.pdu.device import ModbusDeviceIdentification
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
@@ -38,7 +39,7 @@ class Controller:
 
     async def listen(self, host: str, port: int) -> int:
         """Start to serve; return the port."""
-        self._server = ModbusTcpServer(self._device(_EVERY_UNIT), address=(host, port))
+        self._server = ModbusTcpServer(self._device(_EVERY_UNIT), address=(host, port), identity=_identity())
         await self._server.serve_forever(background=True)
         listener = cast(asyncio.Server, self._server.transport)  # pymodbus keeps its listener under this name
         return int(listener.sockets[0].getsockname()[1])
@@ -132,9 +133,19 @@ class RtuController(Controller):
     async def listen_on(self, device: str) -> None:
         """Start to serve on a serial device."""
         self._server = ModbusSerialServer(
-            self._device(RTU_UNIT), port=device, baudrate=BAUDRATE, ignore_missing_devices=True
+            self._device(RTU_UNIT), port=device, baudrate=BAUDRATE, ignore_missing_devices=True, identity=_identity()
         )
         await self._server.serve_forever(background=True)
+
+
+def _identity() -> ModbusDeviceIdentification:
+    """What `plantedge plc browse` is told (function 43/14)."""
+    return ModbusDeviceIdentification(  # type: ignore[no-untyped-call]  # pymodbus leaves it untyped
+        info_name={
+            "VendorName": "PlantEdge", "ProductCode": "sim-plant", "MajorMinorRevision": "1.0",
+            "ProductName": "simulated bottling line",
+        }
+    )  # fmt: skip
 
 
 def _words(form: str, value: float) -> list[int]:

@@ -53,6 +53,7 @@ async function main() {
   for (const [name, statusCode] of Object.entries(bad)) {
     add(own, folder, name, DataType.Float, 4.5).setValueFromSource({ dataType: DataType.Float, value: 4.5 }, statusCode);
   }
+  for (const name of ask.extra || []) add(own, folder, name, DataType.Float, 1.5);
   own.addVariable({ componentOf: folder, browseName: "Numbered", nodeId: "i=1001", dataType: "Int32", value: new Variant({ dataType: DataType.Int32, value: 11 }) });
   await server.start();
   process.stdout.write(JSON.stringify({ port: server.endpoints[0].port, index: own.index }) + "\n");

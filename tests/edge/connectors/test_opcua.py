@@ -292,3 +292,22 @@ def test_a_file_that_is_no_certificate_is_named(connect: Connect, server: OpcUaP
     (tmp_path / "x.pem").write_text("-----BEGIN CERTIFICATE-----\nno\n")
     with pytest.raises(ConnectorError, match=r"x\.pem is no certificate"):
         connect(**secured(server, certificate_file=str(tmp_path / "x.pem")))
+
+
+def test_an_answer_that_comes_as_the_time_is_up_is_a_lost_link(server: OpcUaPeer) -> None:
+    class WithResult(asyncio.CancelledError):
+        """What wait_for2, which asyncua waits with, raises: asyncio.timeout does not take it for its own."""
+
+    async def late() -> None:
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError as error:
+            raise WithResult from error
+
+    session = Session(Terms("127.0.0.1", server.port, "", timeout_s=4, connect_s=4, session_s=60, channel_s=60))
+    session.open()
+    try:
+        with pytest.raises(ConnectorError, match="no answer within 50 ms"):
+            session._call(late, 0.05)
+    finally:
+        session.close()

@@ -1,0 +1,1 @@
+"""`plantedge plc read|watch|write|browse`: a PLC looked into by its driver, with settings or without."""
