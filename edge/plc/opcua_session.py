@@ -289,7 +289,7 @@ class Session:
         except ConnectorError:
             self._alive = False
             raise
-        except (TimeoutError, asyncio.CancelledError) as error:  # the latter: an answer came as the time was up
+        except TimeoutError as error:
             raise self._failed(f"no answer within {limit_s * 1e3:g} ms; check cable and server") from error
         except UaStatusCodeError as error:
             if error.code in _TOO_MUCH and self._up():
