@@ -21,6 +21,7 @@ WAKES_S = 0.25  # and ends at any time after the fail-safe
 HELD_S = 0.15  # after the mend: several parts
 FRESH_S = 0.5  # an OK that let a part pass is no older
 HEARD_S = 5.0
+ARMED_S = 90.0  # a machine under load takes its time to start everything
 SLOW_S = 1.0  # of a slow cable, for each piece
 CONNECT, RUNTIME, AGENT = "connect@plant", "runtime@safety", "agent"
 
@@ -151,7 +152,7 @@ class Cuts:
     async def _armed(self) -> None:
         """Press the reset until parts pass by fresh verdicts."""
         began_s, pressed_s = time.monotonic(), 0.0
-        while time.monotonic() < began_s + 60.0:
+        while time.monotonic() < began_s + ARMED_S:
             state = self._line.plc()
             if state["safe_since_s"] is None and any(at_s > began_s for _, at_s in self._line.passed()):
                 return

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from bus.typed import Reader
+from edge.config.held import discard, keep
 from edge.processes import row
+from edge.settings import load_settings
 from edge.sim import control
 from schemas.messages import Decision, Proof, Verdict
 from schemas.topics import DECISION
@@ -105,6 +107,7 @@ class PlcLine:
     async def running(self) -> AsyncIterator["PlcLine"]:
         """With everything that the device runs, until the end of the block."""
         try:
+            keep(self.device.home, load_settings(self.device.home))  # as a supervisor does
             self.start_broker()
             for name in PROCESSES:
                 self.start(name)
@@ -116,6 +119,7 @@ class PlcLine:
             self.signal_broker(signal.SIGCONT)
             self.stuck.unlink(missing_ok=True)
             self.device.stop()
+            discard(self.device.home)
             self._plant.terminate()
             self._plant.wait(10)
             assert self._plant.stdout is not None
