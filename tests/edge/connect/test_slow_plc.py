@@ -105,7 +105,8 @@ Edge.DataValid,coil:2,bool,rw,process,,,,,,,,,,
 async def test_over_a_real_link_a_burst_reaches_a_slow_plc_one_by_one(
     start_plant: Any, station: Any, leased: Any, wait_until: Any
 ) -> None:
-    plant = start_plant("--parts-per-s", "8", "--travel-ms", "2500", "--cycle-ms", "60", "--handshake")
+    line = ("--parts-per-s", "8", "--travel-ms", "2500", "--defect-rate", "0.1")
+    plant = start_plant(*line, "--cycle-ms", "60", "--handshake")
     truth = PartStream(1, 0.1)
     made = await station(plant.modbus_port, start=False)
     settings = made.folder / "device.toml"
