@@ -80,13 +80,13 @@ class Device:
         """Start it."""
         self.broker.start(device_config(self._config), self._folder, Address(port=self._config.port))
 
-    def start(self, process: str) -> subprocess.Popen[bytes]:
-        """Start one process of the device, its log beside the home."""
+    def start(self, process: str, *program: str) -> subprocess.Popen[bytes]:
+        """Start one process of the device, its log beside the home; `program` as in tests/device_process.py."""
         log = (self.home.parent / f"{process.replace('@', '-')}.log").open("ab")
         environment = os.environ | ({} if row(process.partition("@")[0]).checks else {HELD: "held"})
         child = subprocess.Popen(
-            [sys.executable, "-m", "edge.process", process, "--home", str(self.home)], cwd=ROOT, stdout=log, stderr=log,
-            env=environment,
+            [sys.executable, "-m", *(program or ("edge.process",)), process, "--home", str(self.home)], cwd=ROOT,
+            stdin=subprocess.PIPE if program else None, stdout=log, stderr=log, env=environment,
         )  # fmt: skip
         log.close()
         self._processes.append(child)
@@ -99,6 +99,8 @@ class Device:
     def stop(self) -> None:
         """End what was started."""
         for child in self._processes:
+            if child.stdin is not None:
+                child.stdin.close()
             child.terminate()
         for child in self._processes:
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from edge.plc.output_tags import used
+from edge.plc.outputs import plc_watchdog_ms
 from edge.plc.tag import Tag
 from edge.settings import Outputs
 
 PLACES: Final = 512  # parts between camera and ejector, at most: the slots of the shift register
-WATCHDOG_BEATS: Final = 5  # heartbeats that may be missing before the PLC's watchdog trips, and never under 500 ms
 _IEC: Final = {
     "bool": "BOOL", "int8": "SINT", "uint8": "USINT", "int16": "INT", "uint16": "UINT", "int32": "DINT",
     "uint32": "UDINT", "int64": "LINT", "uint64": "ULINT",
@@ -85,13 +85,18 @@ class _Program:
         self._tags = tags
         self.keys = {hook.key for hook in used(outputs)}
         self.verdict = "Reject" if outputs.failsafe else "Pass"
-        self.watchdog_ms = int(max(500, WATCHDOG_BEATS * outputs.heartbeat_ms))
+        self.watchdog_ms = int(plc_watchdog_ms(outputs))
         self.part_kind = self.kind("part") or "UDINT"
 
     def kind(self, key: str) -> str:
         """The type of a hook's variable in the PLC, "" where the outputs have none."""
         tag = self._tags.get(str(getattr(self.outputs, key)))
         return _IEC.get(tag.type, "") if tag is not None else ""
+
+    @property
+    def _keeps(self) -> bool:
+        """Whether the watchdog, once tripped, stays so though the heartbeat moves."""
+        return {"heartbeat", "armed"} <= self.keys
 
     # -- declarations -------------------------------------------------------------------------------------------------
 
@@ -218,10 +223,12 @@ class _Program:
     def _watchdog(self) -> list[str]:
         if "heartbeat" not in self.keys:
             return []
+        moved = "IF NOT @Armed THEN @WatchdogTripped := FALSE; END_IF;" if self._keeps else "@WatchdogTripped := FALSE;"
+        until = ", until the device has taken its arming back" if self._keeps else ""
         return [
-            "// the device's heartbeat stands still",
+            f"// the device's heartbeat stands still{until}",
             f"@Silence(IN := @Heartbeat = @LastBeat, PT := T#{self.watchdog_ms}MS);",
-            "IF @Heartbeat <> @LastBeat THEN", "    @LastBeat := @Heartbeat;", "    @WatchdogTripped := FALSE;",
+            "IF @Heartbeat <> @LastBeat THEN", "    @LastBeat := @Heartbeat;", f"    {moved}",
             "ELSIF @Silence.Q THEN", "    @WatchdogTripped := TRUE;", "END_IF;",
         ]  # fmt: skip
 
@@ -232,7 +239,9 @@ class _Program:
         until = "@Pulse.Q OR @Armed" if "armed" in self.keys else "@Pulse.Q"
         return [
             "// the operator's reset: one second" + (", or until the device is armed" if "armed" in self.keys else ""),
-            "@ResetEdge(CLK := @ResetButton);", f"IF {allowed} THEN @Rearm := TRUE; END_IF;",
+            "@ResetEdge(CLK := @ResetButton);",
+            *(["IF @ResetEdge.Q AND NOT @Silence.Q THEN @WatchdogTripped := FALSE; END_IF;"] if self._keeps else []),
+            f"IF {allowed} THEN @Rearm := TRUE; END_IF;",
             "@Pulse(IN := @Rearm, PT := T#1S);", f"IF {until} THEN @Rearm := FALSE; END_IF;",
         ]  # fmt: skip
 
@@ -272,17 +281,19 @@ class _Program:
         found = [self._latch_rung()]
         if "heartbeat" in self.keys:
             silence = f"[TON Silence {self.watchdog_ms} ms]"
+            released = "--]/[Armed" if self._keeps else ""
             found.append((
                 "watchdog: the heartbeat has to move",
                 [f"|--[Heartbeat = LastBeat]--{silence}--(S WatchdogTripped)--|",
-                 "|--[Heartbeat <> LastBeat]--+--(R WatchdogTripped)--|",
+                 f"|--[Heartbeat <> LastBeat]--+{released}--(R WatchdogTripped)--|",
                  "|                           +--[MOVE Heartbeat -> LastBeat]--|"],
             ))  # fmt: skip
         if "rearm" in self.keys:
             allowed = "]/[WatchdogTripped--" if "heartbeat" in self.keys else ""
             found.append((
                 "the operator's reset",
-                [f"|--] [ResetButton--[P]--{allowed}(S Rearm)--|",
+                (["|--] [ResetButton--[P]--]/[Silence.Q--(R WatchdogTripped)--|"] if self._keeps else [])
+                + [f"|--] [ResetButton--[P]--{allowed}(S Rearm)--|",
                  "|--] [Rearm--[TON Pulse 1 s]--(R Rearm)--|"]
                 + (["|--] [Armed--(R Rearm)--|"] if "armed" in self.keys else []),
             ))  # fmt: skip

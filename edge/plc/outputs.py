@@ -1,9 +1,10 @@
 """From decision to PLC: what is written when, as a state machine without IO. Times are nanoseconds of CLOCK_MONOTONIC.
 
 The lease: only a fresh decision or self-test (of this boot, before its deadline) renews it. While it holds, the
-heartbeat advances. When it ends, or the link came back, or the process started, or the PLC left a result without
-its answer, the fail-safe verdict is written, `armed` falls, and both stay until the PLC's `rearm` reads true while the
-lease holds. Each part meanwhile gets the fail-safe verdict. Anything but a timely OK is the fail-safe verdict, too.
+heartbeat advances. When it ends, or the link came back, or the process started, or the PLC left a result without its
+answer, or a heartbeat came so late that the PLC's watchdog may have tripped, the fail-safe verdict is written, `armed`
+falls, and both stay until the PLC's `rearm` reads true while the lease holds. Each part meanwhile gets the fail-safe
+verdict. Anything but a timely OK is the fail-safe verdict, too.
 
 Manual: the operator owns verdict, part and number; nothing writes them but the operator, not even the fail-safe, and
 `armed` is false. Back in automatic, and after each connection, it begins with the fail-safe, latched.
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from edge.plc.handshake import Handshake
 from edge.plc.request_bits import Put, RequestBits
@@ -23,6 +25,7 @@ from edge.settings import Outputs
 from schemas.messages import Decision, Output, Phase, Proof, Verdict
 
 REMEMBERED = 4096  # result ids that are known as carried out
+WATCHDOG_BEATS: Final = 5  # heartbeats that may be missing before the PLC's watchdog trips, and never under 500 ms
 _MS = 1_000_000
 BY_PLC = "the PLC"
 
@@ -99,6 +102,8 @@ class OutputsMachine:
         self._lease_until_ns: int | None = None
         self._beat = 0
         self._beat_due_ns = 0
+        self._beat_put_ns = 0  # the newest heartbeat of this lease, 0 before the first ...
+        self._beat_known_ns = 0  # ... and the newest that the PLC has acknowledged for certain
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._owners: set[str] = set()  # who wants manual
         self._valid: bool | None = None  # what stands in `data_valid`
@@ -202,7 +207,9 @@ class OutputsMachine:
     def tick(self, now_ns: int) -> Step:
         """Let the lease expire, give up waiting for the PLC, or advance the heartbeat."""
         bits = Step(self._requests.tick(now_ns))
-        return _joined(self._expire(now_ns), self._unanswered(now_ns), self._advance(now_ns), bits)
+        return _joined(
+            self._expire(now_ns), self._unanswered(now_ns), self._silent(now_ns), self._advance(now_ns), bits
+        )
 
     def _expire(self, now_ns: int) -> Step:
         if self._lease_until_ns is None or now_ns < self._lease_until_ns:
@@ -220,11 +227,20 @@ class OutputsMachine:
         latch = self._latch(now_ns, f"the PLC has not acknowledged {standing.decision.result_id} for {waited_ms:g} ms")
         return _joined(latch, self._put_empty(now_ns))
 
+    def _silent(self, now_ns: int) -> Step:
+        """The PLC may have missed the heartbeat for as long as its watchdog waits: the next one must not arm it."""
+        since_ns, self._beat_known_ns = self._beat_known_ns, self._beat_put_ns
+        watchdog_ms = plc_watchdog_ms(self._outputs)
+        if self.latched or not since_ns or now_ns - since_ns < watchdog_ms * _MS:
+            return NOTHING
+        return self._latch(now_ns, f"the PLC may have seen no heartbeat for {watchdog_ms:g} ms")
+
     def _advance(self, now_ns: int) -> Step:
         leased = self._lease_until_ns is not None and self._outputs.heartbeat
         if not leased or now_ns < self._beat_due_ns:
             return NOTHING
         self._beat = self._beat % self._beat_limit + 1
+        self._beat_put_ns = now_ns
         self._beat_due_ns += self._beat_period_ns
         if self._beat_due_ns <= now_ns:
             self._beat_due_ns = now_ns + self._beat_period_ns
@@ -295,6 +311,7 @@ class OutputsMachine:
     def _renew(self, now_ns: int) -> None:
         if self._lease_until_ns is None:
             self._beat_due_ns = now_ns
+            self._beat_put_ns = self._beat_known_ns = 0
         self._lease_until_ns = now_ns + int(self._outputs.lease_ms * _MS)
 
     def _latch(self, now_ns: int, reason: str) -> Step:
@@ -335,6 +352,11 @@ def _joined(*steps: Step) -> Step:
         tuple(one for step in steps for one in step.settled), tuple(one for step in steps for one in step.changes),
         tuple(one for step in steps for one in step.owners),
     )  # fmt: skip
+
+
+def plc_watchdog_ms(outputs: Outputs) -> float:
+    """Return for how long the heartbeat may stand still before the PLC's program rejects by itself."""
+    return max(500.0, WATCHDOG_BEATS * outputs.heartbeat_ms)
 
 
 def machine_of(outputs: Outputs, tags: Mapping[str, Tag], boot: str) -> OutputsMachine:

@@ -1,6 +1,6 @@
 """How a simulated plant is asked and disturbed: one line of JSON each way over a unix socket.
 
-Requests: `{"do": "state"}`,
+Requests: `{"do": "state"}`, `{"do": "passed"}` (the newest parts that passed, with their time),
 `{"do": "fault", "kind": "cut|slow|garbage|wrong-type|freeze", "source": "modbus|s7|rtu|camera", "for_s": 5}`,
 `{"do": "disturb", "kind": "overheat|jam|fill_drift|imbalance|bearing|looseness", "severity": 1}`, `{"do": "rearm"}`,
 `{"do": "clear"}`.
@@ -47,6 +47,12 @@ def ask(path: Path, request: dict[str, object], timeout_s: float = 3.0) -> State
 def read_state(path: Path) -> State:
     """Return all counters and the state of a running plant."""
     return ask(path, {"do": "state"})
+
+
+def read_passed(path: Path) -> list[tuple[int, float]]:
+    """Return the newest parts that passed the ejector, with when, in seconds of CLOCK_MONOTONIC."""
+    found = cast(list[tuple[int, float]], ask(path, {"do": "passed"})["passed"])
+    return [(part_id, at_s) for part_id, at_s in found]
 
 
 def send_fault(path: Path, kind: str, for_s: float, source: str = "modbus") -> State:

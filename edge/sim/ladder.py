@@ -4,12 +4,14 @@
 With a cycle of its own it sees what was written only when the cycle runs, as a PLC does; with `handshake` it latches by
 the result's number and answers it, else by the part's id.
 What the edge device can't do is done here: with no verdict in time, or a silent edge, a part is rejected by the PLC
-itself. What was written while the edge was not armed is its fail-safe, and no verdict about the part.
+itself. What was written while the edge was not armed is its fail-safe, and no verdict about the part. A watchdog that
+tripped stays so until the edge takes `armed` back or the operator presses the reset: a heartbeat that was only late, on
+a slow cable, lets nothing pass again.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -62,6 +64,8 @@ class Ladder:
         self._gone_part = 0
         self._beat_s = now_s - WATCHDOG_S
         self._alive_since_s: float | None = None
+        self.safe_since_s: float | None = now_s
+        self.passed: deque[tuple[int, float]] = deque(maxlen=SHIFT_REGISTER)  # the newest parts, and when
         self._rearm_until_s = now_s
 
     # -- what the edge device writes ----------------------------------------------------------------------------------
@@ -103,9 +107,11 @@ class Ladder:
         self.heartbeat = value
         self.scan(now_s)
         self._beat_s = now_s
-        self.watchdog_tripped = False
+        if not self.armed:
+            self.watchdog_tripped = False
         if self._alive_since_s is None:
             self._alive_since_s = now_s
+        self._note_safe(now_s)
 
     def write_armed(self, armed: bool, now_s: float) -> None:
         """Take over whether the edge device vouches for its verdicts; falling, it asks for a new reset."""
@@ -114,6 +120,7 @@ class Ladder:
         if armed:
             self._rearm_until_s = now_s
         self.armed = armed
+        self._note_safe(now_s)
 
     # -- what the line does -------------------------------------------------------------------------------------------
 
@@ -128,6 +135,8 @@ class Ladder:
         verdict = self._verdicts.pop(part_id, None)
         if verdict is None or self.watchdog_tripped:
             return True, DecidedBy.PLC
+        if not verdict[0]:
+            self.passed.append((part_id, now_s))
         return verdict
 
     def _run_cycle(self) -> None:
@@ -142,6 +151,9 @@ class Ladder:
         """The operator's reset button."""
         self._rearm_until_s = now_s + REARM_PULSE_S
         self.counters.rearms += 1
+        if now_s - self._beat_s < WATCHDOG_S:
+            self.watchdog_tripped = False
+        self._note_safe(now_s)
 
     def rearm(self, now_s: float) -> bool:
         """Return whether the reset reads true now."""
@@ -156,6 +168,15 @@ class Ladder:
             self.watchdog_tripped = True
             self.counters.watchdog_trips += 1
             self._alive_since_s = None
-        waiting = not self.armed and not self.manual_rearm and not self.rearm(now_s)
+        self._note_safe(now_s)
+        out = not self.armed or self.watchdog_tripped
+        waiting = out and not self.manual_rearm and not self.rearm(now_s)
         if waiting and self._alive_since_s is not None and now_s - self._alive_since_s >= REARM_AFTER_S:
             self.press_reset(now_s)
+
+    def _note_safe(self, now_s: float) -> None:
+        """Keep since when no verdict is taken that lets a part pass: the watchdog's time, or the edge's fail-safe."""
+        if not (self.watchdog_tripped or (self.reject and not self.armed)):
+            self.safe_since_s = None
+        elif self.safe_since_s is None:
+            self.safe_since_s = now_s

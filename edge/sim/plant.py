@@ -145,6 +145,8 @@ class Plant:
         match request.get("do"):
             case "state":
                 pass
+            case "passed":
+                return self.report() | {"passed": list(self.ladder.passed)}
             case "fault":
                 self._fault(request)
             case "disturb":
@@ -159,7 +161,7 @@ class Plant:
                 for name in self.faces:
                     self._spoil(name, None, 0.0)
             case other:
-                raise ValueError(f"{other!r} is not one of state, fault, disturb, rearm, clear")
+                raise ValueError(f"{other!r} is not one of state, passed, fault, disturb, rearm, clear")
         return self.report()
 
     def _fault(self, request: dict[str, object]) -> None:
@@ -199,6 +201,7 @@ class Plant:
             "failsafe": self.line.tally.failsafe_good + self.line.tally.failsafe_bad,
             "armed": self.ladder.armed,
             "watchdog_tripped": self.ladder.watchdog_tripped,
+            "safe_since_s": self.ladder.safe_since_s,
             "reject": self.ladder.reject,
             "heartbeat": self.ladder.heartbeat,
             "part_id": self.ladder.part_id,

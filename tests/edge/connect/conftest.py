@@ -257,8 +257,10 @@ class Station:
     async def _watch(self, topic: Topic, kind: type[M], into: list[M]) -> None:
         await Reader(topic, kind, lambda message, _: into.append(message)).attach(self.watcher, PLACE)
 
-    def start(self) -> None:
-        self.child = start_process("-m", "edge.process", "connect@plant", "--home", str(self.folder))
+    def start(self, *program: str) -> None:
+        """Start connect; `program` as in tests/device_process.py."""
+        words = program or ("edge.process",)
+        self.child = start_process("-m", *words, "connect@plant", "--home", str(self.folder))
 
     def stop(self) -> None:
         assert self.child is not None

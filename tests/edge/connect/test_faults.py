@@ -10,6 +10,7 @@ import pytest
 
 from edge.sim import control
 from schemas.messages import Phase, Quality, Verdict
+from tests.device_process import HANG, WAKE
 
 LINE = ("--parts-per-s", "20", "--travel-ms", "100")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -84,6 +85,52 @@ async def test_a_hung_connect_trips_the_plcs_watchdog_and_wakes_with_the_fail_sa
         assert output.failsafe and output.late
         await wait_until(lambda: made.seen.events_of("failsafe", Phase.NEW)[-1].args["reason"] != "started", "told")
     assert plant.state()["missed_rejects"] == 0
+
+
+async def test_while_the_loop_hangs_the_links_thread_writes_the_fail_safe(
+    start_plant: Any, station: Any, leased: Any, wait_until: Any
+) -> None:
+    plant = start_plant(*LINE)
+    made = await station(plant.modbus_port, start=False)
+    made.start("tests.device_process")
+    async with leased(made):
+        await wait_until(lambda: plant.state()["armed"], "armed", 30)
+        await let_parts_pass(made, plant, wait_until)
+        made.child.send_signal(HANG)
+        state = await wait_until(lambda: (now := plant.state())["safe_since_s"] is not None and now, "the fail-safe", 3)
+        assert state["reject"] and not state["armed"] and not state["watchdog_tripped"], "written, not waited for"
+        readings = len(made.seen.readings)
+        await wait_until(lambda: plant.state()["watchdog_tripped"], "the heartbeat stands still, too", 3)
+        assert len(made.seen.readings) <= readings + 1, "nothing comes from the loop"
+        made.child.send_signal(WAKE)
+        await wait_until(lambda: made.seen.events_of("failsafe", Phase.NEW)[1:], "told")
+        await wait_until(lambda: plant.state()["armed"], "armed again", 15)
+    assert plant.state()["missed_rejects"] == 0
+
+
+async def test_a_driver_that_never_returns_trips_the_plcs_watchdog_and_ends_connect(
+    start_plant: Any, station: Any, leased: Any, wait_until: Any
+) -> None:
+    plant = start_plant(*LINE)
+    made = await station(plant.modbus_port, start=False)
+    stuck = made.folder / "stuck"
+    made.start("tests.device_process", "--stuck", str(stuck))
+    async with leased(made):
+        await wait_until(lambda: plant.state()["armed"], "armed", 30)
+        await let_parts_pass(made, plant, wait_until)
+        trips, passes = plant.state()["watchdog_trips"], plant.state()["correct_passes"]
+        stuck.touch()
+        began = time.monotonic()
+        await wait_until(lambda: plant.state()["watchdog_trips"] == trips + 1, "the PLC's watchdog", 3)
+        await wait_until(lambda: made.child.poll() is not None, "its end", 15)
+        assert time.monotonic() - began > 4.5, "a driver may take several timeouts"
+        assert made.child.returncode == 1, "so that its supervisor starts it again"
+        await wait_until(lambda: any("has not returned" in one.reason for one in made.seen.status), "why it ended")
+        stuck.unlink()
+        made.start()
+        await wait_until(lambda: plant.state()["reject"] and not plant.state()["armed"], "the fail-safe, first")
+        await wait_until(lambda: plant.state()["armed"], "armed again", 15)
+    assert plant.state()["correct_passes"] == passes and plant.state()["missed_rejects"] == 0
 
 
 async def test_a_cut_cable_loses_decisions_and_comes_back_with_the_fail_safe(

@@ -149,6 +149,22 @@ def test_the_heartbeat_advances_while_the_lease_holds_latched_or_not() -> None:
     assert [("beat", 5)] in beats and all(beat == [] for beat in beats[11:]), "silent once the lease has ended"
 
 
+def test_a_heartbeat_that_may_have_come_after_the_plcs_watchdog_is_latched_first() -> None:
+    machine = armed(OUTPUTS.model_copy(update={"lease_ms": 5000.0}))
+    assert machine.tick(1010 * MS) == NOTHING, "armed and its first heartbeat put at 1000"
+    step = machine.tick(1500 * MS)
+    assert puts(step) == [("reject", True), ("armed", False), ("beat", 2)]
+    assert step.changes[0].reason == "the PLC may have seen no heartbeat for 500 ms"
+    assert machine.rearm(True, 1510 * MS, 1510 * MS).changes[-1].phase is Phase.END, "the lease holds"
+
+
+def test_a_heartbeat_whose_write_took_long_counts_from_the_one_before_to_its_acknowledgement() -> None:
+    machine = armed(OUTPUTS.model_copy(update={"lease_ms": 5000.0}))
+    assert puts(machine.tick(1100 * MS)) == [("beat", 2)]
+    assert machine.tick(1490 * MS).changes == (), "acknowledged by then, 490 after the one before was put"
+    assert machine.tick(1600 * MS).changes[0].phase is Phase.NEW, "500"
+
+
 def test_the_heartbeat_turns_over_within_its_tag() -> None:
     machine = OutputsMachine(OUTPUTS, BOOT, beat_limit=3)
     machine.begin(0, "started")

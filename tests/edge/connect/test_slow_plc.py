@@ -10,7 +10,7 @@ from edge.plc.outputs import OutputsMachine, Step
 from edge.settings import Outputs
 from edge.sim.ladder import DecidedBy, Ladder
 from edge.sim.parts import PartStream
-from schemas.messages import Verdict
+from schemas.messages import Phase, Verdict
 from tests.edge.connect.test_outputs_in_every_order import BOOT, MS, decision
 
 PARTS = 60
@@ -105,7 +105,8 @@ Edge.DataValid,coil:2,bool,rw,process,,,,,,,,,,
 async def test_over_a_real_link_a_burst_reaches_a_slow_plc_one_by_one(
     start_plant: Any, station: Any, leased: Any, wait_until: Any
 ) -> None:
-    plant = start_plant("--parts-per-s", "8", "--travel-ms", "2500", "--cycle-ms", "60", "--handshake")
+    line = ("--parts-per-s", "8", "--travel-ms", "2500", "--defect-rate", "0.1")
+    plant = start_plant(*line, "--cycle-ms", "60", "--handshake")
     truth = PartStream(1, 0.1)
     made = await station(plant.modbus_port, start=False)
     settings = made.folder / "device.toml"
@@ -132,6 +133,45 @@ async def test_over_a_real_link_a_burst_reaches_a_slow_plc_one_by_one(
     assert after["missed_rejects"] == before["missed_rejects"] and after["false_rejects"] == before["false_rejects"]
     settled = after["correct_passes"] + after["correct_rejects"] - before["correct_passes"] - before["correct_rejects"]
     assert settled == 10
+
+
+@pytest.mark.slow
+async def test_a_plc_that_stops_to_acknowledge_latches_the_fail_safe_and_is_in_step_again_when_it_goes_on(
+    start_plant: Any, station: Any, leased: Any, wait_until: Any
+) -> None:
+    plant = start_plant("--parts-per-s", "8", "--travel-ms", "1000", "--handshake")
+    made = await station(plant.modbus_port, start=False)
+    settings = made.folder / "device.toml"
+    settings.write_text(settings.read_text().replace('armed = "Edge.Armed"', f'armed = "Edge.Armed"{HOOKS}'))
+    with (made.folder / "plant.csv").open("a") as tags:
+        tags.write(TAGS)
+    made.start()
+    async with leased(made):
+        await wait_until(lambda: plant.state()["armed"], "armed", 30)
+        made.decide(Verdict.OK, plant.state()["parts"] + 2)
+        await wait_until(made.seen.outputs.__len__, "an acknowledged output")
+        plant.fault("freeze", 60)
+        made.decide(Verdict.OK, plant.state()["parts"] + 4, budget_ms=2000)
+        told = await wait_until(lambda: made.seen.events_of("failsafe", Phase.NEW)[1:], "the fail-safe", 5)
+        assert "has not acknowledged" in told[0].args["reason"]
+        assert not made.seen.events_of("plc_lost"), "its communication answers all the while"
+        await wait_until(lambda: plant.state()["watchdog_tripped"], "the PLC's own watchdog", 3)
+        before = plant.state()
+        made.decide(Verdict.OK, before["parts"] + 2, budget_ms=2000)
+        await wait_until(lambda: plant.state()["parts"] >= before["parts"] + 8, "parts at the ejector")
+        after = plant.state()
+        assert [after[name] - before[name] for name in ("correct_passes", "missed_rejects")] == [0, 0]
+        plant.clear()
+        await wait_until(lambda: plant.state()["armed"] and not plant.state()["watchdog_tripped"], "armed again", 15)
+        await wait_until(lambda: made.seen.events_of("failsafe", Phase.END)[1:], "told", 15)
+        last: set[str] = set()
+
+        def acknowledged() -> bool:
+            last.add(made.decide(Verdict.OK, plant.state()["parts"] + 2, budget_ms=2000))
+            return any(output.result_id in last and not output.failsafe for output in made.seen.outputs)
+
+        await wait_until(acknowledged, "an acknowledged output of an armed device")
+    assert made.child.poll() is None
 
 
 @pytest.mark.slow

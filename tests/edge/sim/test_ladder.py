@@ -80,6 +80,33 @@ def test_a_heartbeat_that_stands_still_is_no_heartbeat() -> None:
     assert ladder.watchdog_tripped
 
 
+def test_a_late_heartbeat_lets_nothing_pass_until_the_edge_has_begun_anew_or_the_reset_is_pressed() -> None:
+    for by_hand in (False, True):
+        ladder = alive(1.0)
+        ladder.scan(1.6)
+        ladder.write_heartbeat(2, 1.7)
+        assert ladder.watchdog_tripped and ladder.safe_since_s == 1.6
+        if by_hand:
+            ladder.press_reset(1.75)
+        else:
+            ladder.write_armed(False, 1.75)
+            ladder.write_heartbeat(3, 1.8)
+        assert not ladder.watchdog_tripped and ladder.counters.watchdog_trips == 1
+
+
+def test_it_stands_at_the_fail_safe_since_the_watchdog_or_since_the_edge_wrote_it() -> None:
+    ladder = alive(1.0)
+    ladder.reject = False
+    ladder.scan(1.1)
+    assert ladder.safe_since_s is None
+    ladder.reject = True
+    ladder.scan(1.2)
+    assert ladder.safe_since_s is None, "a reject of an armed edge is a verdict"
+    ladder.write_armed(False, 1.3)
+    ladder.scan(1.9)
+    assert ladder.watchdog_tripped and ladder.safe_since_s == 1.3
+
+
 def test_the_reset_is_given_after_half_a_second_of_heartbeats_and_only_while_not_armed() -> None:
     ladder = Ladder(0.0)
     for beat in range(1, 8):
