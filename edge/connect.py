@@ -17,7 +17,7 @@ from pathlib import Path
 from bus import Delivery
 from bus.codec import encode
 from bus.typed import Publisher
-from edge.connectors import load_driver, open_surveyed
+from edge.connectors import Opener, load_driver
 from edge.plc.alive import alive_of, alive_problems
 from edge.plc.gauges import SourceGauges
 from edge.plc.output_tags import manual_tags, output_problems, own_tags, read_tags
@@ -259,7 +259,7 @@ async def main(process: Process) -> None:
         tags,
         {name: machine_of(one, tags, process.boot) for name, one in outputs.items()},
         {name: read_tags(one) for name, one in outputs.items()},
-        lambda: open_surveyed(driver, source, list(tags.values())),
+        Opener(driver, source, list(tags.values())).open,
         tell,
         process.boot,
         failsafes,
