@@ -5,8 +5,6 @@ after its point of the grid a scan begins: the grid begins with the link and doe
 """
 
 import contextlib
-import os
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import psutil
 
 from bus.codec import decode
 from schemas.messages import Reading
@@ -28,7 +27,7 @@ from tests.device import Device
 from tests.peers.modbus_peer import modbus_peer
 
 PERIOD_MS: Final = 20.0
-REGISTERS: Final = 100
+REGISTERS, ILL_REGISTERS = 100, 1000
 HEALTHY: Final = ("a", "b", "c")
 ILL: Final = "ill"
 CONNECT_FIFO: Final = 45  # as edge/processes.py
@@ -46,7 +45,7 @@ driver = "modbus"
 host = "127.0.0.1"
 port = {port}
 timeout_ms = 300
-tags = "tags/plc.csv"
+tags = "tags/{name}.csv"
 groups = {{ fast = {period:g} }}
 """
 
@@ -82,8 +81,8 @@ class Line:
     def __init__(self, device: Device, ports: Mapping[str, int], pids: Sequence[int], cast: Cast) -> None:
         """Start all; return once every source is read."""
         self._ill, ill_port = cast.add(be_ill_plc, PLC_FIFO)
-        device.write("tags/plc.csv", tag_list(REGISTERS))
         for name, port in {**ports, ILL: ill_port}.items():
+            device.write(f"tags/{name}.csv", tag_list(ILL_REGISTERS if name == ILL else REGISTERS))
             device.add("device.toml", SOURCE.format(name=name, port=port, period=PERIOD_MS))
         device.start_broker()
         self.realtime = real_time(device.broker.pid, FIFO["broker"])
@@ -91,7 +90,7 @@ class Line:
         self._link.subscribe(READING.filter(device.place))
         self._grids = {name: Grid() for name in HEALTHY}
         connects = {name: device.start(f"connect@{name}") for name in (*HEALTHY, ILL)}
-        self._ill_pid = connects[ILL].pid
+        self._ill_connect = psutil.Process(connects[ILL].pid)
         waited = set(connects)
         _, all_read = self._take(START_S, lambda reading: _without(waited, reading.source))
         if not all_read:
@@ -106,22 +105,25 @@ class Line:
         """Take the healthy sources' jitter in microseconds, while the other one's PLC falls ill and stays so."""
         self._take(SETTLE_S)
         missed = sum(grid.missed for grid in self._grids.values())
+        before = self._ill_connect.cpu_times()
         self._begin(state)
         late_us, _ = self._take(seconds)
+        after = self._ill_connect.cpu_times()
         self._end(state)
+        busy = (after.user + after.system - before.user - before.system) / seconds
         lost = sum(grid.missed for grid in self._grids.values()) - missed
-        return Window(np.array(late_us), seconds, len(late_us), lost=lost)
+        return Window(np.array(late_us), seconds, len(late_us), lost=lost, notes={"busy": busy})
 
     def _begin(self, state: str) -> None:
         if state == IDLE:
-            os.kill(self._ill_pid, signal.SIGSTOP)
+            self._ill_connect.suspend()
         elif state in FAULTS:
             self._ill.send(state)
             self._ill.recv()
 
     def _end(self, state: str) -> None:
         if state == IDLE:
-            os.kill(self._ill_pid, signal.SIGCONT)
+            self._ill_connect.resume()
         elif state in FAULTS:
             self._ill.send(WELL)
             self._ill.recv()
@@ -172,8 +174,26 @@ class Isolated:
         return self.rounds.median(state, percentile(percent))
 
     def ratio(self, state: str, percent: float) -> float:
-        """Return a state's percentile over the quiet window's of the same round, the median over rounds."""
-        return self.rounds.ratio(state, QUIET, percentile(percent))
+        """Return a state's percentile over that of the round's two quiet windows, the median over rounds."""
+        return float(np.median([
+            np.percentile(taken[state].us, percent)
+            / np.percentile(np.concatenate([taken[QUIET].us, taken[AGAIN].us]), percent)
+            for taken in self.rounds.kept
+        ]))  # fmt: skip
+
+    def noise(self, percent: float) -> float:
+        """Return by how much the two quiet windows of a round differ: the larger over the smaller, the median."""
+        ratios = [self._apart(taken[QUIET], taken[AGAIN], percent) for taken in self.rounds.kept]
+        return float(np.median(ratios))
+
+    @staticmethod
+    def _apart(one: Window, other: Window, percent: float) -> float:
+        larger, smaller = np.percentile(one.us, percent), np.percentile(other.us, percent)
+        return float(max(larger, smaller) / min(larger, smaller))
+
+    def busy(self, state: str) -> float:
+        """Return what the ill source's process takes of a core."""
+        return self.rounds.median(state, lambda window: window.notes["busy"])
 
     def lost(self, state: str) -> int:
         """Return how many scans were left out."""
@@ -191,12 +211,12 @@ class Isolated:
             state: {
                 "p50_us": self.us(state, 50), "p99_us": self.us(state, 99), "ratio_p50": self.ratio(state, 50),
                 "ratio_p99": self.ratio(state, 99), "p99_share_of_period": self.us(state, 99) / PERIOD_MS / 1e3,
-                "scans_missed": self.lost(state),
+                "scans_missed": self.lost(state), "ill_busy": self.busy(state),
             }
             for state in STATES
         }  # fmt: skip
         return {
-            "isolation_jitter_ratio": self.worst,
+            "isolation_jitter_ratio": self.worst, "isolation_noise_ratio": self.noise(99),
             "isolation_worst_p99_share_of_period": max(self.us(fault, 99) for fault in FAULTS) / PERIOD_MS / 1e3,
             "isolation": by_state, "isolation_windows": len(self.rounds.kept), "isolation_spoilt": self.rounds.spoilt,
         }  # fmt: skip

@@ -36,7 +36,7 @@ TIMEOUT_S = 1.0
 LEAST_SCANS = 20  # in a window
 PLC_FIFO, CONNECT_FIFO = 55, 45
 # The kernel stops real-time threads that leave others nothing (sched_rt_runtime_us): this share is left by ourselves.
-REST_EVERY_S, REST_S = 0.2, 0.02
+REST_EVERY_S, REST_S = 0.1, 0.02
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def modbus(registers: int) -> Iterator[Match]:
             return words
 
         with connector("modbus", port, tags) as ours, contextlib.closing(client):
-            yield Match(f"Modbus, {registers:,} registers", {"ours": ours, "raw": Side(scan)})
+            yield Match(f"Modbus {registers:,}", {"ours": ours, "raw": Side(scan)})
 
 
 @contextlib.contextmanager
@@ -194,7 +194,7 @@ def s7() -> Iterator[Match]:
         floors = {"raw": Side(raw, lambda data: list(struct.unpack(f">{REALS}f", data))), "decoded": Side(decoded)}
         try:
             with connector("s7", port, tags) as ours:
-                yield Match(f"S7, {REALS} REALs of a data block", {"ours": ours, **floors})
+                yield Match(f"S7 {REALS}", {"ours": ours, **floors})
         finally:
             client.disconnect()
 
@@ -209,7 +209,7 @@ def logix() -> Iterator[Match]:
         _as_machines(one, other)
         with LogixDriver(f"127.0.0.1:{bare_port}/0") as client, connector("ethernetip", port, tags) as ours:
             bare = Side(lambda: client.read(*names), lambda answers: [answer.value for answer in answers])
-            yield Match(f"Logix, {len(names)} tags in multi-reads", {"ours": ours, "raw": bare})
+            yield Match(f"Logix {len(names)}", {"ours": ours, "raw": bare})
 
 
 def matches() -> dict[str, Callable[[], contextlib.AbstractContextManager[Match]]]:

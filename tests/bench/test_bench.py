@@ -6,6 +6,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from tests.bench.lanes import DEADLINE_MS, _judged
 from tests.bench.peer_install import PEERS, Absent
 from tests.bench.players import Plan
 from tests.bench.plc import nested
-from tests.bench.plc_isolation import PERIOD_MS, QUIET, STATES, Grid, Isolated
+from tests.bench.plc_isolation import AGAIN, PERIOD_MS, QUIET, STATES, Grid, Isolated
 from tests.bench.plc_players import FAULTS, WELL, Plc
 from tests.bench.plc_scan import Match, Scanned, Side, modbus
 from tests.bench.windows import Rounds, Window, interleave, p50, per_second
@@ -192,10 +193,12 @@ def test_jitter_is_how_long_after_its_point_of_a_grid_that_does_not_drift_a_scan
 
 
 def test_the_worst_fault_is_what_isolation_is_judged_by():
-    windows = {state: _window([100.0 + 10 * number] * 9) for number, state in enumerate(STATES)}
+    late_us = {state: 100.0 + 10 * number for number, state in enumerate(STATES)} | {AGAIN: 100.0}
+    windows = {state: replace(_window([us] * 9), notes={"busy": 0.1}) for state, us in late_us.items()}
     figures = Isolated(Rounds((windows,), 0, 0.0), realtime=True).figures
-    worst = 100.0 + 10 * (len(STATES) - 1)
+    worst = max(late_us.values())
     assert figures["isolation_jitter_ratio"] == pytest.approx(worst / 100)
+    assert figures["isolation_noise_ratio"] == 1
     assert figures["isolation_worst_p99_share_of_period"] == pytest.approx(worst / 20_000)
     assert figures["isolation"].keys() == set(STATES) >= {QUIET, *FAULTS}
 
