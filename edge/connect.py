@@ -8,6 +8,7 @@ others may write.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 import time
@@ -277,10 +278,13 @@ async def main(process: Process) -> None:
     await process.read(WRITE, Write, writes.request, source=process.instance)
     for name in outputs:
         await process.read(DECISION, Decision, _to_link(link, name), pipeline=name)
+    gc.collect()
+    gc.freeze()  # modules and plans stay: a collection that looks through them would hold up a scan
     link.start()
     try:
         await _supervise(process, link, failsafes, max(HANGS_AFTER_S, 20 * source.timeout_ms / 1e3))
     finally:
+        gc.unfreeze()  # where settings have changed, another main follows here
         reporter.stopping = True
         stopped = link.stop(timeout_s=min(process.row.stop_s / 2, 2.0))
         if not stopped:

@@ -175,9 +175,12 @@ class Isolated:
 
     def ratio(self, state: str, percent: float) -> float:
         """Return a state's percentile over that of the round's two quiet windows, the median over rounds."""
+        return self._over(state, (QUIET, AGAIN), percent)
+
+    def _over(self, state: str, others: Sequence[str], percent: float) -> float:
         return float(np.median([
             np.percentile(taken[state].us, percent)
-            / np.percentile(np.concatenate([taken[QUIET].us, taken[AGAIN].us]), percent)
+            / np.percentile(np.concatenate([taken[other].us for other in others]), percent)
             for taken in self.rounds.kept
         ]))  # fmt: skip
 
@@ -205,6 +208,11 @@ class Isolated:
         return max(self.ratio(fault, 99) for fault in FAULTS)
 
     @property
+    def worst_beside_none(self) -> float:
+        """The same over the window in which the ill source is not polled at all: the hardest to be compared with."""
+        return max(self._over(fault, (IDLE,), 99) for fault in FAULTS)
+
+    @property
     def figures(self) -> dict[str, Any]:
         """What the JSON line says."""
         by_state = {
@@ -217,6 +225,7 @@ class Isolated:
         }  # fmt: skip
         return {
             "isolation_jitter_ratio": self.worst, "isolation_noise_ratio": self.noise(99),
+            "isolation_jitter_ratio_to_not_polled": self.worst_beside_none,
             "isolation_worst_p99_share_of_period": max(self.us(fault, 99) for fault in FAULTS) / PERIOD_MS / 1e3,
             "isolation": by_state, "isolation_windows": len(self.rounds.kept), "isolation_spoilt": self.rounds.spoilt,
         }  # fmt: skip

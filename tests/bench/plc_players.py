@@ -90,9 +90,10 @@ def be_ill_plc(pipe: Connection, fifo: int) -> None:
     real_time(0, fifo)
     plc = Plc(lambda: 0)
     pipe.send(plc.port)
-    while True:
-        plc.turn(pipe.recv())
-        pipe.send(plc.state)
+    with contextlib.suppress(EOFError):
+        while True:
+            plc.turn(pipe.recv())
+            pipe.send(plc.state)
 
 
 def be_changing_plc(pipe: Connection, fifo: int) -> None:
@@ -131,6 +132,7 @@ async def _watch(pipe: Connection, endpoint: str, folder: Path, nodes: list[str]
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
     logging.getLogger("asyncua").setLevel(logging.ERROR)  # it warns of each of our certificate's names
+    pipe.send("here")
     uri, key, certificate = "urn:plantedge:bench", folder / "scada-key.pem", folder / "scada.der"
     await setup_self_signed_certificate(key, certificate, uri, "localhost", [ExtendedKeyUsageOID.CLIENT_AUTH], {})
     client = Client(endpoint, timeout=30)

@@ -116,8 +116,12 @@ class Scanned:
         for prefix, name in (("", "ours"), ("floor_", first)):
             for label, figure in (("p50", p50), ("p99", p99), ("p999", p999)):
                 found[f"{prefix}{label}_us"] = self.rounds.median(name, figure)
-        steal = [max(window.steal for window in taken.values()) for taken in self.rounds.kept]
-        return found | {"windows": len(self.rounds.kept), "spoilt": self.rounds.spoilt, "steal": steal}
+        return found | {"windows": len(self.rounds.kept), "spoilt": self.rounds.spoilt, "steal": self.steal}
+
+    @property
+    def steal(self) -> list[float]:
+        """The most that the hypervisor took of a window in each round."""
+        return [max(window.steal for window in taken.values()) for taken in self.rounds.kept]
 
 
 # -- the connector -----------------------------------------------------------------------------------------------------
