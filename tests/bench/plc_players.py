@@ -135,7 +135,7 @@ async def _watch(pipe: Connection, endpoint: str, folder: Path, nodes: list[str]
     pipe.send("here")
     uri, key, certificate = "urn:plantedge:bench", folder / "scada-key.pem", folder / "scada.der"
     await setup_self_signed_certificate(key, certificate, uri, "localhost", [ExtendedKeyUsageOID.CLIENT_AUTH], {})
-    client = Client(endpoint, timeout=30)
+    client = Client(endpoint, timeout=30, watchdog_intervall=30)  # it gives a busy server up after one second
     client.application_uri = uri
     await client.set_security(SecurityPolicyBasic256Sha256, certificate, key)
     counted = _Counted()
