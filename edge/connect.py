@@ -8,6 +8,7 @@ others may write.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 from bus import Delivery
 from bus.codec import encode
 from bus.typed import Publisher
-from edge.connectors import load_driver, open_surveyed
+from edge.connectors import Opener, load_driver
 from edge.plc.alive import alive_of, alive_problems
 from edge.plc.gauges import SourceGauges
 from edge.plc.output_tags import manual_tags, output_problems, own_tags, read_tags
@@ -259,7 +260,7 @@ async def main(process: Process) -> None:
         tags,
         {name: machine_of(one, tags, process.boot) for name, one in outputs.items()},
         {name: read_tags(one) for name, one in outputs.items()},
-        lambda: open_surveyed(driver, source, list(tags.values())),
+        Opener(driver, source, list(tags.values())).open,
         tell,
         process.boot,
         failsafes,
@@ -277,10 +278,13 @@ async def main(process: Process) -> None:
     await process.read(WRITE, Write, writes.request, source=process.instance)
     for name in outputs:
         await process.read(DECISION, Decision, _to_link(link, name), pipeline=name)
+    gc.collect()
+    gc.freeze()  # modules and plans stay: a collection that looks through them would hold up a scan
     link.start()
     try:
         await _supervise(process, link, failsafes, max(HANGS_AFTER_S, 20 * source.timeout_ms / 1e3))
     finally:
+        gc.unfreeze()  # where settings have changed, another main follows here
         reporter.stopping = True
         stopped = link.stop(timeout_s=min(process.row.stop_s / 2, 2.0))
         if not stopped:

@@ -122,7 +122,7 @@ class EtherNetIpConnector:
         self._options, self._source = options, source
         self._where = f"{source.host}:{source.port}"
         self._session: CipSession | None = None
-        self._plans = Plans[list[tuple[Ask, ...]]]()
+        self._plans: dict[int, Plans[list[tuple[Ask, ...]]]] = {}  # by the size that the session has
         self._like: dict[bytes, Held] = {}  # by path: what a written tag was when it was last looked at
 
     def connect(self) -> None:
@@ -149,12 +149,19 @@ class EtherNetIpConnector:
             self._session.reset()
             self._session = None
 
+    def follow(self, before: object) -> None:
+        """Know the plans, not what the PLC had: another program may have been loaded."""
+        if isinstance(before, EtherNetIpConnector):
+            self._plans = before._plans
+
     def read(self, tags: Sequence[Tag]) -> Iterator[dict[str, Sample]]:
         """Read in as few packets as the connection allows."""
-        plan = self._plans.get(tags)
+        size = self._session.size if self._session else SMALL
+        plans = self._plans.setdefault(size, Plans())
+        plan = plans.get(tags)
         if plan is None:
-            plan = _plan(tags, self._options, self._session.size if self._session else SMALL)
-            self._plans.keep(tags, plan)
+            plan = _plan(tags, self._options, size)
+            plans.keep(tags, plan)
         for packet in plan:
             samples: dict[str, Sample] = {}
             for ask, reply in zip(packet, self._fetch(packet), strict=True):

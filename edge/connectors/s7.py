@@ -172,6 +172,7 @@ class S7Connector:
         self._where = f"{source.host}:{source.port}"
         self._options = options
         self._scans = Plans[_Scan]()
+        self._unsplit: dict[int, Plans[_Scan]] = {}  # by the PDU agreed on
         self._protocol = S7Protocol()
         self._link: _Link | None = None
         logging.getLogger("snap7").setLevel(logging.CRITICAL)  # a dead PLC is one event of ours, no line per try
@@ -209,7 +210,7 @@ class S7Connector:
         """Read in as few requests as the plan allows; a range that the PLC refuses is split until it answers."""
         scan = self._scans.get(tags)
         if scan is None:
-            scan = self._plan(ranges(tags, self._options.gap, self.pdu))
+            scan = self._planned(tags)
             self._scans.keep(tags, scan)
         waiting: list[_Scan] = [scan]
         settled: list[Range] = []
@@ -282,6 +283,19 @@ class S7Connector:
                 break
             request = self._protocol.build_userdata_followup_request(group, function, answer.number)
         return data
+
+    def follow(self, before: object) -> None:
+        """Know the plans as they were before the PLC refused parts of them."""
+        if isinstance(before, S7Connector):
+            self._unsplit = before._unsplit
+
+    def _planned(self, tags: Sequence[Tag]) -> _Scan:
+        plans = self._unsplit.setdefault(self.pdu, Plans[_Scan]())
+        scan = plans.get(tags)
+        if scan is None:
+            scan = self._plan(ranges(tags, self._options.gap, self.pdu))
+            plans.keep(tags, scan)
+        return scan
 
     def _plan(self, found: list[Range]) -> _Scan:
         return _Scan(found, self.pdu, self._options.items)

@@ -94,6 +94,7 @@ class ModbusConnector:
         self._used: dict[int, set[Area]] = {}
         self._unanswered: dict[tuple[int, Area, int, int], Patience] = {}
         self._plans = Plans[list[Request]]()
+        self._unsplit = Plans[list[Request]]()
 
     def survey(self, tags: Sequence[Tag]) -> None:
         """See whose tags will be read: a link is not lost before all of these units are silent."""
@@ -101,6 +102,12 @@ class ModbusConnector:
             number = self._options.unit if point.unit is None else point.unit
             self._used.setdefault(number, set()).add(point.area)
             self._units.setdefault(number, Unit(number=number))
+
+    def follow(self, before: object) -> None:
+        """Know the units, and the plans as they were before the PLC refused parts of them."""
+        if isinstance(before, ModbusConnector):
+            self._unsplit, self._used = before._unsplit, before._used
+            self._units = {number: Unit(number=number) for number in before._used}
 
     def connect(self) -> None:
         """Open the wire."""
@@ -113,9 +120,7 @@ class ModbusConnector:
     def read(self, tags: Sequence[Tag]) -> Iterator[dict[str, Sample]]:
         """Read in as few requests as the plan allows; a range that the device refuses is split until it answers."""
         known = self._plans.get(tags)
-        if known is None:
-            self.survey(tags)
-        waiting = (known or plan_scan(self._options, tags))[::-1]
+        waiting = (known or self._planned(tags))[::-1]
         answered: list[Request] = []
         while waiting:
             request = waiting.pop()
@@ -127,6 +132,14 @@ class ModbusConnector:
             yield samples
         if known is None or len(answered) != len(known):
             self._plans.keep(tags, answered)
+
+    def _planned(self, tags: Sequence[Tag]) -> list[Request]:
+        plan = self._unsplit.get(tags)
+        if plan is None:
+            self.survey(tags)
+            plan = plan_scan(self._options, tags)
+            self._unsplit.keep(tags, plan)
+        return plan
 
     def write(self, tag: Tag, value: Native) -> None:
         """Write one value in one request."""

@@ -127,17 +127,20 @@ class Memory:
         tag = self._by_name.get((program.lower(), str(name).lower()))
         if tag is None:
             raise CipError(PATH_ERROR)
+        return self._within(tag, steps)
+
+    def numbered(self, instance: int, steps: Sequence[Step]) -> Place:
+        """Return what names and indices lead to from a symbol's instance on: pycomm3 asks so."""
+        for tag in self.tags:
+            if tag.instance == instance:
+                return self._within(tag, steps)
+        raise CipError(NO_OBJECT)
+
+    def _within(self, tag: Tag, steps: Iterable[Step]) -> Place:
         place = Place(tag, tag.kind, 0, tag.count)
         for step in steps:
             place = self._element(place, step) if isinstance(step, int) else self._member(place, step)
         return Place(place.tag, place.kind, place.at, max(1, place.count), place.bit)
-
-    def numbered(self, instance: int) -> Place:
-        """Return the tag of a symbol's instance."""
-        for tag in self.tags:
-            if tag.instance == instance:
-                return Place(tag, tag.kind, 0, max(1, tag.count))
-        raise CipError(NO_OBJECT)
 
     def read(self, place: Place, count: int) -> bytes:
         """Return the bytes of elements."""

@@ -122,7 +122,8 @@ class Router:
         serve = self._tag_services.get(service)
         if serve is None:
             raise CipError(NO_SERVICE)
-        place = self.memory.locate(path.steps) if of is None else self.memory.numbered(path.value(1) or 0)
+        memory, steps = self.memory, path.steps
+        place = memory.locate(steps) if of is None else memory.numbered(path.value(1) or 0, steps)
         return serve(place, data, room)
 
     # -- tags ---------------------------------------------------------------------------------------------------------

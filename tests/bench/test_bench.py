@@ -6,6 +6,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,10 @@ from tests.bench.duel import Truth
 from tests.bench.lanes import DEADLINE_MS, _judged
 from tests.bench.peer_install import PEERS, Absent
 from tests.bench.players import Plan
+from tests.bench.plc import nested
+from tests.bench.plc_isolation import AGAIN, PERIOD_MS, QUIET, STATES, Grid, Isolated
+from tests.bench.plc_players import FAULTS, WELL, Plc
+from tests.bench.plc_scan import Match, Scanned, Side, modbus
 from tests.bench.windows import Rounds, Window, interleave, p50, per_second
 from tests.edge.small_models import SHAPE, write_classifier
 
@@ -156,8 +161,72 @@ def test_the_last_line_is_json_of_significant_digits(capsys: pytest.CaptureFixtu
     assert json.loads(capsys.readouterr().out) == {"a": 1235.0, "b": [None, 3], "c": {"d": 0.0001235}}
 
 
+def test_scans_are_told_by_protocol_and_the_first_floor_is_the_one_that_counts():
+    taken = {"ours": _window([3, 3, 30]), "raw": _window([2, 2, 2]), "decoded": _window([6, 6, 6])}
+    scanned = Scanned("S7", Rounds((taken,), 0, 0.0), ("raw", "decoded"))
+    told = nested({"modbus 100": scanned.figures, "modbus 1000": scanned.figures, "s7": scanned.figures})
+    assert told["modbus"].keys() == {"100", "1000"}
+    assert (told["s7"]["ratio_p50"], told["s7"]["ratio_decoded_p50"]) == (1.5, 0.5)
+    assert told["s7"]["steal"] == [0.0]
+
+
+def test_a_floor_that_reads_something_else_is_found():
+    match = Match("S7", {"ours": Side(lambda: [1, 2]), "raw": Side(lambda: [1, 3])})
+    with pytest.raises(RuntimeError, match="raw reads"):
+        match.agree()
+
+
+@pytest.mark.slow
+def test_connector_and_bare_library_read_the_same_registers():
+    with modbus(130) as match:
+        match.agree()
+        scanned = match.fight(1, 0.05, lambda: None)
+    assert scanned.floors == ("raw",)
+    assert scanned.figures["ratio_p50"] > 0
+
+
+def test_jitter_is_how_long_after_its_point_of_a_grid_that_does_not_drift_a_scan_begins():
+    grid, period_ns = Grid(), int(PERIOD_MS * 1e6)
+    starts = [0, period_ns + 70, 2 * period_ns + 30, 5 * period_ns + 10, 6 * period_ns]
+    assert [grid.late_ns(1_000 + start) for start in starts] == [0, 70, 30, 2 * period_ns + 10, 0]
+    assert grid.missed == 2, "of a scan that comes two points late"
+
+
+def test_the_worst_fault_is_what_isolation_is_judged_by():
+    late_us = {state: 100.0 + 10 * number for number, state in enumerate(STATES)} | {AGAIN: 100.0}
+    windows = {state: replace(_window([us] * 9), notes={"busy": 0.1}) for state, us in late_us.items()}
+    figures = Isolated(Rounds((windows,), 0, 0.0), realtime=True).figures
+    worst = max(late_us.values())
+    assert figures["isolation_jitter_ratio"] == pytest.approx(worst / 100)
+    assert figures["isolation_noise_ratio"] == 1
+    assert figures["isolation_worst_p99_share_of_period"] == pytest.approx(worst / 20_000)
+    assert figures["isolation"].keys() == set(STATES) >= {QUIET, *FAULTS}
+
+
+def _asked(port: int, within_s: float) -> bytes:
+    """What a PLC answers to a read of two registers."""
+    with socket.create_connection(("127.0.0.1", port), timeout=within_s) as link:
+        link.sendall(b"\0\1\0\0\0\6\1\3\0\0\0\2")
+        return link.recv(64)
+
+
+@pytest.mark.slow
+def test_a_plc_of_the_benchmark_falls_ill_as_told_and_is_well_again():
+    plc = Plc(lambda: 7)
+    for fault in FAULTS:
+        well = _asked(plc.port, 2)
+        assert well == b"\0\1\0\0\0\7\1\3\4\0\7\0\7"
+        plc.turn(fault)
+        if fault == "garbled":
+            assert _asked(plc.port, 2) != well
+        else:
+            with pytest.raises((TimeoutError, ConnectionRefusedError)):
+                _asked(plc.port, 0.1)
+        plc.turn(WELL)
+
+
 def test_every_benchmark_runs_itself_and_says_what_it_does():
-    assert {"e2e", "serve", "lanes", "device", "reload"} <= set(names())
+    assert {"e2e", "serve", "lanes", "device", "reload", "plc"} <= set(names())
     for name in names():
         assert (HERE / f"{name}.py").read_text(encoding="utf-8").startswith('"""'), name
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pycomm3 import LogixDriver
 from pylogix import PLC
 
 from edge.sim.logix_memory import WRONG_TYPE, CipError
@@ -112,6 +113,13 @@ def test_a_controller_without_large_connections_serves_small_ones() -> None:
     with logix_peer("127.0.0.1", 0, "small") as (port, _), pylogix(port) as plc:
         assert read(plc, "Many", 2000) == list(range(2000))
         assert plc.ConnectionSize < 600
+
+
+def test_pycomm3_reads_elements_and_members_by_the_instance_of_their_tag(port: int) -> None:
+    names = ["Many[3]", "Many[4]", "Temps[199]", "Recipes[1].Temps[3]", "Count"]
+    with LogixDriver(f"127.0.0.1:{port}/0") as plc:
+        assert [answer.value for answer in plc.read(*names)] == [3, 4, 99.5, 3.5, 11]
+        assert plc.read("Many[2000]").error
 
 
 def test_st_ethernet_ip_reads_writes_and_uploads() -> None:
