@@ -3,8 +3,8 @@
 Requests: `{"do": "state"}`,
 `{"do": "fault", "kind": "cut|slow|garbage|wrong-type|freeze", "source": "modbus|s7|rtu|camera", "for_s": 5}`,
 `{"do": "disturb", "kind": "overheat|jam|fill_drift|imbalance|bearing|looseness", "severity": 1}`, `{"do": "rearm"}`,
-`{"do": "clear"}`.
-The answer is the plant's state, or `{"error": "..."}`.
+`{"do": "passed", "after": 7}`, `{"do": "clear"}`.
+The answer is the plant's state, to `passed` the ids of the parts that the ejector let go by, or `{"error": "..."}`.
 """
 
 from __future__ import annotations
@@ -62,6 +62,12 @@ def send_disturbance(path: Path, kind: str, severity: float = 1.0) -> State:
 def send_rearm(path: Path) -> State:
     """Press the operator's reset."""
     return ask(path, {"do": "rearm"})
+
+
+def read_passed(path: Path, after: int) -> list[int]:
+    """Return the ids over `after` of the parts that the ejector let go by, of the last 2,048."""
+    found = ask(path, {"do": "passed", "after": after})["passed"]
+    return [one for one in cast("list[object]", found) if isinstance(one, int)]
 
 
 def send_clear(path: Path) -> State:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
@@ -151,6 +152,9 @@ class Plant:
                 self._disturb(request)
             case "rearm":
                 self.ladder.press_reset(time.monotonic())
+            case "passed":
+                after = _number("after", request.get("after", 0), math.inf)
+                return {"passed": [part_id for part_id in self.line.passed if part_id > after]}
             case "clear":
                 self.line.disturb(None)
                 self.gearbox.disturb(None)
@@ -159,7 +163,7 @@ class Plant:
                 for name in self.faces:
                     self._spoil(name, None, 0.0)
             case other:
-                raise ValueError(f"{other!r} is not one of state, fault, disturb, rearm, clear")
+                raise ValueError(f"{other!r} is not one of state, fault, disturb, rearm, passed, clear")
         return self.report()
 
     def _fault(self, request: dict[str, object]) -> None:
@@ -197,6 +201,7 @@ class Plant:
             **counters,
             "undecided": self.line.tally.undecided_good + self.line.tally.undecided_bad,
             "failsafe": self.line.tally.failsafe_good + self.line.tally.failsafe_bad,
+            "passes": self.line.passes,
             "armed": self.ladder.armed,
             "watchdog_tripped": self.ladder.watchdog_tripped,
             "reject": self.ladder.reject,
@@ -225,9 +230,9 @@ def _one_of(what: str, value: object, allowed: Sequence[str]) -> str:
     return value
 
 
-def _number(what: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 86_400:
-        raise ValueError(f"{what} {value!r} is not a number from 0 to 86400")
+def _number(what: str, value: object, most: float = 86_400) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        raise ValueError(f"{what} {value!r} is not a number from 0 to {most:g}")
     return float(value)
 
 
