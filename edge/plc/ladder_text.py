@@ -39,6 +39,11 @@ class _Variable:
     start: str = ""
 
 
+def watchdog_ms(outputs: Outputs) -> int:
+    """Return for how long the heartbeat may stand still before the PLC rejects everything."""
+    return int(max(500, WATCHDOG_BEATS * outputs.heartbeat_ms))
+
+
 def structured_text(outputs: Outputs, tags: Mapping[str, Tag]) -> str:
     """Return the function block in structured text (IEC 61131-3: CODESYS, TwinCAT, Sysmac, Unity and others)."""
     program = _Program(outputs, tags)
@@ -85,7 +90,7 @@ class _Program:
         self._tags = tags
         self.keys = {hook.key for hook in used(outputs)}
         self.verdict = "Reject" if outputs.failsafe else "Pass"
-        self.watchdog_ms = int(max(500, WATCHDOG_BEATS * outputs.heartbeat_ms))
+        self.watchdog_ms = watchdog_ms(outputs)
         self.part_kind = self.kind("part") or "UDINT"
 
     def kind(self, key: str) -> str:
