@@ -25,7 +25,7 @@ class Acts(StrEnum):
 
     WATCHDOG = "the PLC's watchdog"
     LEASE = "the device, as its lease ends"
-    NOBODY = "nobody: the device goes on, and says that its tags are Bad"
+    LOST = "the device, as it can't read the PLC's heartbeat any more, then the PLC's watchdog"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ FAULTS: Final = (
           how=f"each piece is delayed by 0.2 s {_FOR}"),
     Fault(key="garbage", title="Cable to the PLC garbled", kind="garbage", acts=Acts.WATCHDOG, heard=True,
           how=f"bits of what the PLC says are flipped {_FOR}"),
-    Fault(key="wrong-type", title="Another program in the PLC", kind="wrong-type", acts=Acts.NOBODY,
+    Fault(key="wrong-type", title="Another program in the PLC", kind="wrong-type", acts=Acts.LOST,
           how=f"the PLC refuses what the tag list reads {_FOR}"),
     Fault(key="freeze", title="PLC in STOP, its communication answers", kind="freeze", acts=Acts.WATCHDOG,
           how=f"all values stand still {_FOR}, what is written is carried out by nobody"),
@@ -82,16 +82,21 @@ class Times:
     heartbeat: float
     watchdog: float
     notice: float  # a poll period and the source's timeout
+    alive: float  # after which a PLC whose heartbeat can't be seen to move counts as lost
+
+    @property
+    def bad(self) -> float:
+        """Within which time tags that can't be read are Bad."""
+        return self.notice + self.heartbeat
 
     def limit(self, fault: Fault) -> float:
-        """Return within which time from the fault the PLC must stand at the fail-safe, or its tags be Bad.
+        """Return within which time from the fault the PLC must stand at the fail-safe.
 
         One heartbeat is allowed beyond the watchdog or the lease: so finely does the device act.
         """
-        if fault.acts is Acts.NOBODY:
-            return self.notice + self.heartbeat
         span = self.lease if fault.acts is Acts.LEASE else self.watchdog
-        return span + self.heartbeat + (self.notice if fault.heard else 0.0)
+        noticed = self.alive + self.notice if fault.acts is Acts.LOST else self.notice if fault.heard else 0.0
+        return span + self.heartbeat + noticed
 
     def recovery(self, fault: Fault) -> float:
         """Return within which time the device must be ready to be re-armed, from the end of the fault.
@@ -107,5 +112,5 @@ def times_of(outputs: Outputs, source: Source) -> Times:
     """Return the times that hold for a pipeline's outputs."""
     return Times(
         lease=outputs.lease_ms, heartbeat=outputs.heartbeat_ms, watchdog=watchdog_ms(outputs),
-        notice=min(source.groups.values()) + source.timeout_ms,
+        notice=min(source.groups.values()) + source.timeout_ms, alive=source.alive_ms,
     )  # fmt: skip

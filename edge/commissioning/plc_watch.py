@@ -97,6 +97,17 @@ class PlcWatch:
         return [one for one in self.samples if from_s <= one.at <= to_s]
 
 
+def stands_since(samples: Sequence[Sample]) -> Sample | None:
+    """Return the sample from which on the PLC is safe to the last one; None where it is not safe at the end.
+
+    On a slow cable a late heartbeat can end the watchdog's trip once more: what counts is when it stands for good.
+    """
+    found: Sample | None = None
+    for one in samples:
+        found = (found or one) if one.safe else None
+    return found
+
+
 def longest_gap_ms(samples: Sequence[Sample]) -> float:
     """Return the longest time without a sample: so far a moment may lie from the one that is told."""
     return max(((later.at - earlier.at) * 1e3 for earlier, later in pairwise(samples)), default=0.0)

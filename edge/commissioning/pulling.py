@@ -14,7 +14,7 @@ from msgspec import structs
 
 from edge.commissioning.faults import HOLD_S, REARM_MS, Acts, Fault, Times
 from edge.commissioning.heard import Heard
-from edge.commissioning.plc_watch import PlcWatch, Sample, longest_gap_ms, trace_of
+from edge.commissioning.plc_watch import PlcWatch, Sample, longest_gap_ms, stands_since, trace_of
 from edge.commissioning.progress import line_of
 from edge.commissioning.record import Figure, Mark, Row, Verdict, at_most, found, holds, told
 from edge.commissioning.simulated_line import SimulatedLine
@@ -49,7 +49,6 @@ class Pull:
     ended: float = 0.0
     safe: Sample | None = None
     bad: float | None = None  # when the tags were first said to be Bad
-    good: float | None = None  # when they were Good again
     back: Sample | None = None
     stayed: bool | None = None
     pressed: float | None = None
@@ -98,7 +97,9 @@ class Puller:
             await self.calm()
         pull = Pull(fault, time.monotonic(), max(await self._passed(0), default=0))
         async with self._struck(pull) if fault.process else self._spoilt(pull):
-            await (self._see_bad(pull) if fault.acts is Acts.NOBODY else self._see_safe(pull))
+            if fault.acts is Acts.LOST:
+                await self._see_bad(pull)
+            await self._see_safe(pull)
         await self._see_recovery(pull)
         await self._account(pull)
         await asyncio.sleep(AFTER_S)
@@ -170,14 +171,9 @@ class Puller:
         pull.bad = await self._seen(lambda: self._heard.bad.get(SOURCE) or None, HOLD_S)
 
     async def _see_recovery(self, pull: Pull) -> None:
-        if pull.fault.acts is Acts.NOBODY:
-            pull.good = await self._seen(self._good, self._times.recovery(pull.fault) / 1e3)
         if pull.safe is not None:
             await self._see_back(pull, pull.safe.at)
-            await self._see_latch(pull, pull.safe.at)
-
-    def _good(self) -> float | None:
-        return None if self._heard.bad.get(SOURCE) else time.monotonic()
+            await self._see_latch(pull)
 
     async def _see_back(self, pull: Pull, safe: float) -> None:
         """Wait until the heartbeat moves again: the link is up and the lease holds, so a reset would be obeyed."""
@@ -186,13 +182,16 @@ class Puller:
             beat, wait_s = stood.heartbeat, self._times.recovery(pull.fault) / 1e3 + 5.0
             pull.back = await self._watch.until(lambda one: one.heartbeat != beat and not one.tripped, stood.at, wait_s)
 
-    async def _see_latch(self, pull: Pull, safe: float) -> None:
+    async def _see_latch(self, pull: Pull) -> None:
         """Look for a while whether it stays latched, then press the reset and wait for the first part that passes."""
         if pull.back is None:
             return
         await asyncio.sleep(STILL_S)
         pull.pressed = time.monotonic()
-        pull.stayed = all(one.safe for one in self._watch.between(safe, pull.pressed))
+        held = self._watch.between(pull.begun, pull.pressed)
+        limit_s = self._times.limit(pull.fault) / 1e3
+        pull.safe = stands_since(held) or pull.safe
+        pull.stayed = all(one.safe for one in held if one.at > pull.begun + limit_s)
         await asyncio.to_thread(control.send_rearm, self._line.control)
         pull.armed = await self._watch.until(lambda one: one.armed, pull.pressed, REARM_MS / 1e3 + 1.0)
         if pull.armed is not None:
@@ -225,27 +224,21 @@ class Puller:
 
     def _row(self, pull: Pull) -> Row:
         fault, samples = pull.fault, self._watch.samples
-        nobody = fault.acts is Acts.NOBODY
-        figures = self._going_on(pull) if nobody else self._latching(pull)
+        figures = self._latching(pull)
+        if fault.acts is Acts.LOST:
+            figures.append(at_most("tags Bad after", _ms(pull.begun, pull.bad), self._times.bad))
         figures += [
             told("parts passed, from the fault on", pull.passed),
             at_most("parts passed without a fresh OK", len(pull.unvouched), 0, ""),
             told("resolution of these times", longest_gap_ms(samples), "ms"),
         ]
         limit = self.limit(fault)
-        wanted = "tags Bad" if nobody else "PLC at its fail-safe"
-        wanted += f" within {limit:g} ms, by {fault.acts}" if not nobody else f" within {limit:g} ms"
+        wanted = f"PLC at its fail-safe within {limit:g} ms, by {fault.acts}"
         return found(
             fault.key, fault.title, fault.how, wanted, figures, events=self._heard.since(pull.begun),
             note=f"without a fresh OK: parts {', '.join(map(str, pull.unvouched[:20]))}" if pull.unvouched else "",
             trace=trace_of(samples, pull.begun, pull.ended, self._marks(pull)),
         )  # fmt: skip
-
-    def _going_on(self, pull: Pull) -> list[Figure]:
-        return [
-            at_most("tags Bad after", _ms(pull.begun, pull.bad), self.limit(pull.fault)),
-            at_most("tags Good again, from its end", _ms(pull.ended, pull.good), self._times.recovery(pull.fault)),
-        ]
 
     def _latching(self, pull: Pull) -> list[Figure]:
         """The figures of a fault that has to latch the fail-safe."""

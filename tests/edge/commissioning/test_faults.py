@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 DEMO = load_settings(ROOT / "edge" / "sim" / "demo")
 TIMES = times_of(DEMO.outputs["cap_inspection"], DEMO.sources["plant"])
 LIMITS = {
-    "cut": 600, "slow": 920, "garbage": 920, "wrong-type": 420, "freeze": 600, "connect-killed": 600,
+    "cut": 600, "slow": 920, "garbage": 920, "wrong-type": 1920, "freeze": 600, "connect-killed": 600,
     "connect-hung": 600, "runtime-killed": 600, "runtime-hung": 600, "broker-killed": 600, "broker-hung": 600,
 }  # fmt: skip
 

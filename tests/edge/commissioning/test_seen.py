@@ -9,7 +9,7 @@ from msgspec import structs
 from edge.commissioning.guided import targets
 from edge.commissioning.guided_row import Seen, figures_of, trace_of
 from edge.commissioning.heard import Heard, Told
-from edge.commissioning.plc_watch import Sample, longest_gap_ms
+from edge.commissioning.plc_watch import Sample, longest_gap_ms, stands_since
 from edge.commissioning.plc_watch import trace_of as picture_of
 from edge.commissioning.programs import write_programs
 from edge.commissioning.record import Mark, Verdict, judged
@@ -48,6 +48,13 @@ def test_samples_become_spans_and_passed_parts_moments() -> None:
     assert trace.passed == [0.1, 0.1] and trace.from_s == -0.1
     assert longest_gap_ms(held) == pytest.approx(500.0)
     assert picture_of([], 0.0, 0.0, []).passed == []
+
+
+def test_what_counts_is_since_when_the_plc_stands_at_its_fail_safe_for_good() -> None:
+    free, safe = sample(1.0), [sample(at, tripped=True) for at in (0.5, 2.0, 3.0)]
+    assert stands_since([sample(0.0), safe[0], free, safe[1], safe[2]]) == safe[1], "a late heartbeat ended the first"
+    assert stands_since(safe) == safe[0]
+    assert stands_since([*safe, free]) is None and stands_since([]) is None
 
 
 def output(part: int, verdict: Said = Said.OK, *, failsafe: bool = False, late: bool = False) -> Output:
