@@ -96,7 +96,8 @@ async def _pulled(wish: SimulatedWish, progress: Progress, puller: Puller) -> li
     lost = ""
     for number, fault in enumerate(FAULTS, start=1):
         if fault not in wish.faults or lost:
-            rows.append(skipped(fault.key, fault.title, lost or "not asked for (--steps)"))
+            why = lost if fault in wish.faults else "not asked for (--steps)"
+            rows.append(skipped(fault.key, fault.title, why))
         else:
             progress.doing(f"{number} of {len(FAULTS)}: {fault.title}, {fault.how}")
             try:
