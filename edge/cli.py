@@ -169,6 +169,12 @@ def _plc(given: argparse.Namespace) -> int:
     return import_tags(given.file, given.driver, given.group, given.only, given.db)
 
 
+def _commission(given: argparse.Namespace) -> int:
+    from edge.commands.commission import commission
+
+    return commission(given)
+
+
 def _named(given: argparse.Namespace) -> Path:
     from edge.commands.device import device_home
 
@@ -207,6 +213,7 @@ def make_parser() -> argparse.ArgumentParser:
     logs.add_argument("process", nargs="?", help="as `plantedge status` names it")
     logs.add_argument("-f", "--follow", action="store_true", help="go on as lines are written")
     logs.add_argument("-n", "--lines", type=int, default=20, help="the last N of each (default: 20)")
+    _add_commission(add("commission", _commission, "measure a device and its PLC, pull each fault, write the report"))
     add("doctor", _doctor, "look for causes of trouble, and say what to do")
     _add_bus_commands(add)
     _add_sim(add("sim", _sim, "run a simulated plant, ask it, disturb it"))
@@ -234,6 +241,22 @@ def _add_up(up: argparse.ArgumentParser) -> None:
     up.add_argument("--watch", action="store_true", help="follow changes of the models folder, for development")
     up.add_argument("--influx", default="", metavar="URL", help="copy the history to this InfluxDB")
     up.add_argument("--influx-local", action="store_true", help="start a private InfluxDB for that (needs influxd)")
+
+
+def _add_commission(commission: argparse.ArgumentParser) -> None:
+    commission.add_argument("--simulated", action="store_true", help="of the demo line, in a folder that goes again")
+    commission.add_argument(
+        "--for", dest="for_s", type=float, default=60.0, metavar="S", help="measure for S seconds (60)"
+    )
+    commission.add_argument("--steps", default="", metavar="NAME,...", help="do these alone; a wrong one lists all")
+    commission.add_argument("--report", type=Path, metavar="DIR", help="write the report there (acceptance-TIME)")
+    commission.add_argument("--by", default="", metavar="TEXT", help="who runs it, for the report")
+    limit = "in place of each time within which the PLC has to be at its fail-safe (--simulated)"
+    commission.add_argument("--limit-ms", type=float, metavar="N", help=limit)
+    speed = "speed of the simulated line (20)"
+    commission.add_argument("--parts-per-s", type=float, default=20.0, metavar="N", help=speed)
+    wait = "wait S seconds for each thing that a person has to do (300)"
+    commission.add_argument("--step-timeout", dest="step_s", type=float, default=300.0, metavar="S", help=wait)
 
 
 def _add_bus_commands(add: Callable[[str, Run, str], argparse.ArgumentParser]) -> None:

@@ -65,7 +65,7 @@ def control_socket(work: Path) -> Path:
     return socket_path(work / "run", "plant.sock")
 
 
-def plant_command(work: Path, ports: DemoPorts, parts_per_s: float) -> Command:
+def plant_command(work: Path, ports: DemoPorts, parts_per_s: float, manual_rearm: bool = False) -> Command:
     """Return the command that runs the simulated plant."""
     control = control_socket(work)
 
@@ -79,5 +79,8 @@ def plant_command(work: Path, ports: DemoPorts, parts_per_s: float) -> Command:
     ports_given = ("--modbus-port", str(ports.modbus), "--camera-port", str(ports.camera))
     return Command(
         name=PLANT, probe=answers, watchdog_s=12.0,
-        argv=python("edge.sim.plant", *ports_given, "--control", str(control), "--parts-per-s", str(parts_per_s)),
+        argv=python(
+            "edge.sim.plant", *ports_given, "--control", str(control), "--parts-per-s", str(parts_per_s),
+            *(("--manual-rearm",) if manual_rearm else ()),
+        ),
     )  # fmt: skip

@@ -26,7 +26,10 @@ from edge.supervision.child import Command
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a person asked `plantedge up` for. No `home`: the demo line."""
+    """What a person asked `plantedge up` for. No `home`: the demo line, whose reset nobody presses if `manual_rearm`.
+
+    `settings`: over those of the device's files, for this run.
+    """
 
     home: Path | None = None
     for_s: float | None = None
@@ -37,6 +40,8 @@ class Options:
     influx: str = ""
     influx_local: bool = False
     watch: bool = False
+    manual_rearm: bool = False
+    settings: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,7 @@ class Ground:
     fleet: LocalFleet | None = None
     influx: InfluxServer | None = None
     parts_per_s: float = 20.0
+    manual_rearm: bool = False
     overlay: Mapping[str, object] = field(default_factory=dict[str, object])
     warning: str = ""  # what this broker can't do
 
@@ -59,7 +65,7 @@ class Ground:
         """Return what stands beside the device: its plant, its fleet, an InfluxDB."""
         found: list[Command] = []
         if self.demo:
-            found.append(plant_command(self.work, self.demo, self.parts_per_s))
+            found.append(plant_command(self.work, self.demo, self.parts_per_s, self.manual_rearm))
         if self.fleet:
             found.append(self.fleet.command())
         if self.influx:
@@ -121,12 +127,13 @@ def lay(options: Options, work: Path, ports: PortChoice, say: Say) -> Ground:
         overlay["historian"] = {"influx": influx.settings()}
     elif options.influx:
         overlay["historian"] = {"influx": InfluxServer.settings_of(options.influx)}
+    overlay = merged(overlay, options.settings)
     write_overlay(home, overlay)
     for name, (usual, chosen) in {**(demo.moved if demo else {}), **(fleet.moved if fleet else {})}.items():
         say(f"          port {usual} is taken; {name} is on {chosen}")
     return Ground(
         work=work, home=home, settings=_kept(home), port=port, own_broker=own_broker, demo=demo, fleet=fleet,
-        influx=influx, parts_per_s=options.parts_per_s, overlay=overlay,
+        influx=influx, parts_per_s=options.parts_per_s, manual_rearm=options.manual_rearm, overlay=overlay,
     )  # fmt: skip
 
 

@@ -56,6 +56,15 @@ class Percentiles:
                 return math.exp(bucket * _STEP)
         return None
 
+    def curve(self) -> list[tuple[float, float]]:
+        """Return the distribution: (number, share of all that are not above it), rising."""
+        found: list[tuple[float, float]] = []
+        below = 0
+        for bucket in sorted(self._buckets):
+            below += self._buckets[bucket]
+            found.append((math.exp(bucket * _STEP), below / self.count))
+        return found
+
 
 @dataclass
 class PipelineTally:

@@ -1,10 +1,10 @@
 """How a simulated plant is asked and disturbed: one line of JSON each way over a unix socket.
 
-Requests: `{"do": "state"}`, `{"do": "passed"}` (the newest parts that passed, with their time),
+Requests: `{"do": "state"}`,
 `{"do": "fault", "kind": "cut|slow|garbage|wrong-type|freeze", "source": "modbus|s7|rtu|camera", "for_s": 5}`,
 `{"do": "disturb", "kind": "overheat|jam|fill_drift|imbalance|bearing|looseness", "severity": 1}`, `{"do": "rearm"}`,
-`{"do": "clear"}`.
-The answer is the plant's state, or `{"error": "..."}`.
+`{"do": "passed", "after": 7}`, `{"do": "clear"}`.
+The answer is the plant's state, to `passed` the parts that the ejector let go by and when, or `{"error": "..."}`.
 """
 
 from __future__ import annotations
@@ -49,9 +49,12 @@ def read_state(path: Path) -> State:
     return ask(path, {"do": "state"})
 
 
-def read_passed(path: Path) -> list[tuple[int, float]]:
-    """Return the newest parts that passed the ejector, with when, in seconds of CLOCK_MONOTONIC."""
-    found = cast(list[tuple[int, float]], ask(path, {"do": "passed"})["passed"])
+def read_passed(path: Path, after: int = 0) -> list[tuple[int, float]]:
+    """Return the parts with ids over `after` that the ejector let go by, with when, in seconds of CLOCK_MONOTONIC.
+
+    The plant remembers the last 2,048.
+    """
+    found = cast(list[tuple[int, float]], ask(path, {"do": "passed", "after": after})["passed"])
     return [(part_id, at_s) for part_id, at_s in found]
 
 

@@ -11,7 +11,7 @@ a slow cable, lets nothing pass again.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -65,7 +65,6 @@ class Ladder:
         self._beat_s = now_s - WATCHDOG_S
         self._alive_since_s: float | None = None
         self.safe_since_s: float | None = now_s
-        self.passed: deque[tuple[int, float]] = deque(maxlen=SHIFT_REGISTER)  # the newest parts, and when
         self._rearm_until_s = now_s
 
     # -- what the edge device writes ----------------------------------------------------------------------------------
@@ -135,8 +134,6 @@ class Ladder:
         verdict = self._verdicts.pop(part_id, None)
         if verdict is None or self.watchdog_tripped:
             return True, DecidedBy.PLC
-        if not verdict[0]:
-            self.passed.append((part_id, now_s))
         return verdict
 
     def _run_cycle(self) -> None:

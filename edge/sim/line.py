@@ -17,6 +17,7 @@ SENSOR_PERIOD_S = 0.05
 LADDER_PERIOD_S = 0.01
 NOMINAL_PPM = 600.0  # at this speed setpoint the line carries its nominal parts per second
 _MAX_BEHIND_S = 1.0
+PASSED_KEPT = 2048
 
 
 @dataclass
@@ -69,6 +70,8 @@ class Line:
         """`shoot(part_id, trigger_ns)` is called for each part at the camera."""
         self.tally = Tally()
         self.max_behind_ms = 0.0
+        self.passes = 0
+        self.passed: deque[tuple[int, float]] = deque(maxlen=PASSED_KEPT)  # the newest, and when
         self._stream = stream
         self._ladder = ladder
         self._state = state
@@ -123,6 +126,9 @@ class Line:
     def _eject(self, part_id: int, now_s: float) -> None:
         rejected, by = self._ladder.leave(part_id, now_s)
         self.tally.parts += 1
+        if not rejected:
+            self.passes += 1
+            self.passed.append((part_id, now_s))
         self.tally.count(self._stream.part(part_id).defect is None, rejected, by)
 
     async def _sense(self) -> None:

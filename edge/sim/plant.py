@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
@@ -145,14 +146,15 @@ class Plant:
         match request.get("do"):
             case "state":
                 pass
-            case "passed":
-                return self.report() | {"passed": list(self.ladder.passed)}
             case "fault":
                 self._fault(request)
             case "disturb":
                 self._disturb(request)
             case "rearm":
                 self.ladder.press_reset(time.monotonic())
+            case "passed":
+                after = _number("after", request.get("after", 0), math.inf)
+                return {"passed": [(part_id, at_s) for part_id, at_s in self.line.passed if part_id > after]}
             case "clear":
                 self.line.disturb(None)
                 self.gearbox.disturb(None)
@@ -199,6 +201,7 @@ class Plant:
             **counters,
             "undecided": self.line.tally.undecided_good + self.line.tally.undecided_bad,
             "failsafe": self.line.tally.failsafe_good + self.line.tally.failsafe_bad,
+            "passes": self.line.passes,
             "armed": self.ladder.armed,
             "watchdog_tripped": self.ladder.watchdog_tripped,
             "safe_since_s": self.ladder.safe_since_s,
@@ -228,9 +231,9 @@ def _one_of(what: str, value: object, allowed: Sequence[str]) -> str:
     return value
 
 
-def _number(what: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 86_400:
-        raise ValueError(f"{what} {value!r} is not a number from 0 to 86400")
+def _number(what: str, value: object, most: float = 86_400) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        raise ValueError(f"{what} {value!r} is not a number from 0 to {most:g}")
     return float(value)
 
 

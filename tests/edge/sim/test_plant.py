@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pymodbus.client import ModbusTcpClient
 
 from edge.sim import control
 from edge.sim.camera import read_shot
@@ -107,6 +108,7 @@ def test_control_refuses_what_it_does_not_know_and_says_what_it_knows(tmp_path: 
         for request, said in [
             ({"do": "explode"}, "not one of state, fault"), ({"do": "fault", "kind": "melt"}, "cut, slow, garbage"),
             ({"do": "fault", "kind": "cut", "for_s": "x"}, "for_s"), ({"do": "disturb", "kind": "flood"}, "overheat"),
+            ({"do": "passed", "after": -1}, "after"),
         ]:  # fmt: skip
             with pytest.raises(StartError, match=said):
                 control.ask(path, request)
@@ -116,6 +118,27 @@ def test_control_refuses_what_it_does_not_know_and_says_what_it_knows(tmp_path: 
         assert control.send_disturbance(path, "overheat")["parts"] is not None
     with pytest.raises(StartError, match="no simulated plant answers"):
         control.read_state(path)
+
+
+@pytest.mark.slow
+def test_the_plant_names_each_part_that_it_let_go_by_and_no_other(tmp_path: Path) -> None:
+    with running(tmp_path, "--parts-per-s", "20", "--travel-ms", "300") as (ports, path):
+        vouched: set[int] = set()
+        with ModbusTcpClient("127.0.0.1", port=ports["modbus_port"]) as plc:
+            plc.write_coil(1, True)  # armed
+            for beat in range(1, 101):
+                plc.write_register(2, beat)
+                high, low = plc.read_input_registers(4, count=2).registers
+                part = high << 16 | low
+                plc.write_coil(0, bool(part % 2))  # only even ones pass
+                plc.write_registers(0, [high, low])
+                vouched |= {part} - {0} if not part % 2 else set()
+                time.sleep(0.02)
+        time.sleep(0.8)  # the belt runs empty, and the watchdog has tripped
+        passed = [part_id for part_id, _ in control.read_passed(path)]
+        assert len(passed) > 5 and set(passed) <= vouched and passed == sorted(passed)
+        assert [part_id for part_id, _ in control.read_passed(path, passed[3])] == passed[4:]
+        assert control.read_state(path)["passes"] == len(passed)
 
 
 @pytest.mark.slow
