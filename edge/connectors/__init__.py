@@ -112,6 +112,7 @@ class Browses(Protocol):
         ...
 
 
+@runtime_checkable
 class Follows(Protocol):
     """What a connector may offer besides: to go on with what another one to the same source has planned."""
 
