@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, Self
 
+import msgspec
+
 MqttVersion = Literal["5", "3.1.1"]
 
 
@@ -55,8 +57,7 @@ def _nothing() -> None:
     """Acknowledge nothing: the delivery is QoS 0, or was acknowledged by its bus."""
 
 
-@dataclass(slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, gc=False):
     """A received message. `received_ns`: CLOCK_MONOTONIC. `payload` is valid only during the handler's call.
 
     Call `ack` once the message is safe, if the subscription was made with `manual_ack=True`.
@@ -153,6 +154,10 @@ class Bus(Protocol):
             ValueError: not a topic's name, or a QoS other than 0 and 1.
             BusRefused: a response topic or correlation data, in MQTT 3.1.1.
         """
+        ...
+
+    def flush(self) -> None:
+        """Let what was published leave at the end of this callback, not of the loop's next turn."""
         ...
 
     async def deliver(self, topic: str, payload: bytes, *, retain: bool = False, timeout_s: float = 5.0) -> None:

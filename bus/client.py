@@ -123,6 +123,9 @@ class PahoLink:
         if not self.closed.done():
             self.closed.set_result(why)
 
+    def flush(self) -> None:
+        """Do nothing: paho writes when it is told to publish."""
+
     async def drain(self) -> None:
         """Do nothing: paho sends its DISCONNECT after all that is queued."""
 

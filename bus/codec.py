@@ -7,7 +7,7 @@ A reader accepts schema versions N-1 to N+1 of the message it knows; fields it d
 from __future__ import annotations
 
 from functools import cache
-from typing import Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -24,7 +24,7 @@ _json_encode = msgspec.json.Encoder().encode
 
 
 class _Decoder(Protocol):
-    def decode(self, buf: bytes | memoryview, /) -> object: ...
+    def decode(self, buf: bytes | memoryview, /) -> Any: ...
 
 
 class _Head(msgspec.Struct):
@@ -61,7 +61,7 @@ def decode(topic: Topic, kind: type[M], payload: bytes | memoryview) -> M:
     if len(payload) > topic.max_bytes:
         raise Oversized(f"{topic.key}: {len(payload)} bytes, the row in schemas/topics.py allows {topic.max_bytes}")
     try:
-        message = cast(M, _decoder(kind, topic.codec).decode(payload))
+        message: M = _decoder(kind, topic.codec).decode(payload)
     except _UNREADABLE as error:
         _check_schema(topic, kind, _peek(topic, payload))
         raise CodecError(f"{topic.key}: {error}") from error

@@ -137,7 +137,7 @@ class HotLink(asyncio.BufferedProtocol):
 
     async def drain(self) -> None:
         """Wait until everything is handed to the operating system."""
-        self._flush()
+        self.flush()
         if self._transport:
             self._transport.set_write_buffer_limits(high=0)
         await self._writable.wait()
@@ -146,7 +146,7 @@ class HotLink(asyncio.BufferedProtocol):
         """End the connection, bounded by 1 s."""
         if self._transport and goodbye:
             self._write(wire.GOODBYE)
-            self._flush()
+            self.flush()
             self._transport.close()
             await asyncio.wait([self.closed], timeout=CLOSE_S)
         self._fail("closed")
@@ -164,7 +164,9 @@ class HotLink(asyncio.BufferedProtocol):
 
     def publish(self, message: Outgoing, again: bool) -> bool:
         """Send with QoS 1."""
-        properties = wire.request_properties(message.response_topic, message.correlation, message.expiry_s)
+        properties = b""
+        if not message.plain:
+            properties = wire.request_properties(message.response_topic, message.correlation, message.expiry_s)
         return self._publish(message.topic, message.payload, 1, message.retain, again, message.pid, properties)
 
     def _publish(
@@ -180,16 +182,17 @@ class HotLink(asyncio.BufferedProtocol):
     def _write(self, data: bytes, more: bytes = b"") -> None:
         """Send at the end of this turn of the loop, together with what else it brings."""
         if not self._out:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._out.append(data)
         self._unsent += len(data)
         if more:
             self._out.append(more)
             self._unsent += len(more)
         if self._unsent >= _UNSENT_LIMIT // 4:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Hand what waits to the transport, which writes it when this turn's callbacks are done."""
         out, self._out = self._out, []
         self._stats.bytes_out += self._unsent
         self._unsent = 0
@@ -251,6 +254,8 @@ class HotLink(asyncio.BufferedProtocol):
                 self._start = stop
                 if first & 0xF0 == wire.PUBLISH:
                     self._receive(first, body, stop, now)
+                elif first == wire.PUBACK and stop - body == 2:  # two for each result: no view, no reason code
+                    self._owner.acknowledged(buffer[body] << 8 | buffer[body + 1], 0)
                 else:
                     self._control(first, buffer[body:stop])
                 if self._transport is None or self.closed.done():

@@ -24,6 +24,10 @@ class Link(Protocol):
         """Send with QoS 1 under `message.pid`; return False when the broker does not take messages of this size."""
         ...
 
+    def flush(self) -> None:
+        """Hand what was sent so far to the operating system when this callback ends."""
+        ...
+
     async def subscribe(self, topic_filter: str, qos: int, identifier: int) -> None:
         """Subscribe and wait for the broker's word.
 

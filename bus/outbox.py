@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from dataclasses import dataclass, field
+
+import msgspec
 
 from schemas.errors import BusError
 
 LAST_PID = 32_767  # the ids above are those of SUBSCRIBE
 
 
-@dataclass(slots=True, eq=False)
-class Outgoing:
+class Outgoing(msgspec.Struct, eq=False):
     """A QoS 1 message. `expires_ns`: CLOCK_MONOTONIC, 0 for never. `done` resolves to the broker's reason code."""
 
     topic: str
@@ -26,9 +26,14 @@ class Outgoing:
     response_topic: str = ""
     correlation: bytes = b""
     expires_ns: int = 0
-    done: asyncio.Future[int] | None = field(default=None, repr=False)
+    done: asyncio.Future[int] | None = None
     pid: int = 0
     forgotten: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether it needs none of MQTT 5's properties."""
+        return not (self.response_topic or self.correlation or self.expires_ns)
 
     @property
     def expiry_s(self) -> int:
@@ -47,26 +52,26 @@ class Outbox:
     def __init__(self, limit: int) -> None:
         """Start empty, with the smallest window."""
         self._limit = limit
-        self._queue: deque[Outgoing] = deque()
+        self.queue: deque[Outgoing] = deque()  # not sent yet
         self._in_flight: dict[int, Outgoing] = {}
         self._pid = 0
         self.window = 1
 
     def __len__(self) -> int:
         """Return how many are not acknowledged yet."""
-        return len(self._queue) + len(self._in_flight)
+        return len(self.queue) + len(self._in_flight)
 
     def offer(self, message: Outgoing) -> bool:
         """Queue a message; return False when the bound is reached."""
-        if len(self) >= self._limit:
+        if len(self.queue) + len(self._in_flight) >= self._limit:
             return False
-        self._queue.append(message)
+        self.queue.append(message)
         return True
 
     def take(self) -> Outgoing | None:
         """Return the next message that may be sent now, with its packet id, or None."""
-        while self._queue and len(self._in_flight) < self.window:
-            message = self._queue.popleft()
+        while self.queue and len(self._in_flight) < self.window:
+            message = self.queue.popleft()
             if not message.dead:
                 message.pid = self._next_pid()
                 self._in_flight[message.pid] = message
@@ -89,20 +94,20 @@ class Outbox:
             return list(self._in_flight.values())
         for message in reversed(self._in_flight.values()):
             message.pid = 0
-            self._queue.appendleft(message)
+            self.queue.appendleft(message)
         self._in_flight.clear()
         return []
 
     def forget(self, message: Outgoing) -> None:
         """Send it no (further) time: its caller has given up. Only its acknowledgement is still awaited."""
         message.forgotten = True
-        if not message.pid and message in self._queue:
-            self._queue.remove(message)
+        if not message.pid and message in self.queue:
+            self.queue.remove(message)
 
     def abandon(self, why: BusError) -> int:
         """Drop everything; return how many messages were lost, whose waiters get `why`."""
-        lost = [m for m in (*self._in_flight.values(), *self._queue) if not m.dead]
-        self._queue.clear()
+        lost = [m for m in (*self._in_flight.values(), *self.queue) if not m.dead]
+        self.queue.clear()
         self._in_flight.clear()
         for message in lost:
             if message.done and not message.done.done():

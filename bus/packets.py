@@ -177,7 +177,10 @@ def publish_head(topic: bytes, size: int, qos: int, retain: bool, dup: bool, pid
     properties = varint(len(properties)) + properties if properties else b"\0"
     if qos:
         properties = pid.to_bytes(2, "big") + properties
-    return bytes((first,)) + varint(len(topic) + len(properties) + size) + topic + properties
+    rest = len(topic) + len(properties) + size
+    if 128 <= rest < 16_384:  # nearly all
+        return bytes((first, rest & 0x7F | 0x80, rest >> 7)) + topic + properties
+    return bytes((first,)) + varint(rest) + topic + properties
 
 
 def puback(pid: int) -> bytes:

@@ -6,7 +6,8 @@ import asyncio
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from bus import Bus, Delivery
 

@@ -119,7 +119,7 @@ class Routes:
         Returns whether the caller shall acknowledge `pid` now: no handler asked to do it itself.
         """
         self._stats.received += 1
-        manual = sum(route.manual_ack for route in routes) if pid else 0
+        manual = sum([route.manual_ack for route in routes]) if pid else 0
         ack = SharedAck(acknowledge, pid, manual) if manual else _nothing
         for route in routes:
             own_ack = ack if route.manual_ack else _nothing

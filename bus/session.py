@@ -108,13 +108,13 @@ class Session(Bus):
         """Send what is queued (bounded by 1 s) and disconnect with a goodbye: the will is not published."""
         try:
             async with asyncio.timeout(FLUSH_S):
-                await self._flush()
+                await self._send_all()
         except TimeoutError:
             pass
         finally:
             await self._stop()
 
-    async def _flush(self) -> None:
+    async def _send_all(self) -> None:
         while self._link and len(self._outbox):
             self._drained.clear()
             await self._drained.wait()
@@ -246,6 +246,11 @@ class Session(Bus):
         self._stats.published += 1
         return True
 
+    def flush(self) -> None:
+        """Hand what was published to the operating system; see `Bus`."""
+        if self._link:
+            self._link.flush()
+
     def _learn(self, topic: str) -> None:
         name = topic_bytes(topic)
         if len(self.names) >= NAMES_LIMIT:
@@ -266,7 +271,7 @@ class Session(Bus):
         link = self._link
         if link is None:
             return
-        while message := self._outbox.take():
+        while self._outbox.queue and (message := self._outbox.take()):
             if not link.publish(message, again=False):
                 self._stats.dropped += 1
                 self._outbox.acknowledge(message.pid, 0x95)
@@ -281,7 +286,8 @@ class Session(Bus):
             if message.topic not in self._refused and len(self._refused) < 256:
                 self._refused.add(message.topic)
                 log.warning("%s: %s was refused, counted from now on: %s", self.client_id, message.topic, reason(code))
-        self._pump()
+        if self._outbox.queue:
+            self._pump()
         if not len(self._outbox):
             self._drained.set()
 

@@ -145,7 +145,9 @@ class Reader(Generic[M]):
         self.handler(message, delivery)
 
     def _count(self, name: str, message: M) -> None:
-        source = self._sources.setdefault(name, _Source())
+        source = self._sources.get(name)
+        if source is None:
+            source = self._sources[name] = _Source()
         if message.epoch == source.epoch:
             if message.seq <= source.seq:
                 self.stats.repeats += 1

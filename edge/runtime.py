@@ -64,7 +64,7 @@ class Runtime:
         self._frozen = False
 
     def _swap(self, pipeline: Pipeline, model: LoadedModel) -> None:
-        self._of[pipeline.name].publish(pipeline.use(model))
+        self._of[pipeline.name].use(model)
 
     async def attach(self) -> None:
         """Subscribe to the inputs, each once: frames on their own connection."""

@@ -78,7 +78,8 @@ class Graph:
         """See `compile_graph`."""
         self.nodes, self.root = tuple(nodes), root
         self.source, self.tags = source, tags
-        self.root_bytes = np.dtype(root[INPUT].dtype).itemsize * prod(root[INPUT].shape)
+        self.dtype, self.shape = np.dtype(root[INPUT].dtype), (1, *root[INPUT].shape)  # of one input
+        self.root_bytes = self.dtype.itemsize * prod(self.shape)
         self.batchable = all(node.step.rowwise for node in nodes)
         last = nodes[-1].model
         if last is None:
@@ -107,10 +108,12 @@ class Graph:
             return min(waiting, 1)
         return max((size for size in self.worst_ms if size <= waiting), default=0)
 
-    def outputs(self, found: Mapping[str, Value], row: int) -> dict[str, NDArray[Any]]:
-        """Return what the steps gave for one input of a batch, as `step.output`, with its first axis."""
-        rows = slice(row, row + 1) if self.batchable else slice(None)
-        return {f"{node.name}.{name}": array[rows] for node in self.nodes for name, array in found[node.name].items()}
+    def outputs(self, found: Mapping[str, Value], batch: int) -> list[dict[str, NDArray[Any]]]:
+        """Return what the steps gave for each input of a batch, as `step.output`, with its first axis."""
+        flat = {f"{node.name}.{name}": array for node in self.nodes for name, array in found[node.name].items()}
+        if not self.batchable:
+            return [flat]
+        return [{name: array[row : row + 1] for name, array in flat.items()} for row in range(batch)]
 
     def _worst_ms(self) -> dict[int, float]:
         """The models' measured worst times by batch size; an op's own time is small beside them and not in it."""

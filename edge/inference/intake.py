@@ -57,16 +57,21 @@ class Intake:
 
     def frame(self, frame: Frame, received_ns: int) -> Taken:
         """Take a frame."""
-        trigger_ns = self._trusted(frame.boot, frame.trigger_ns, received_ns)
-        variant, problem = self._recipe.at(trigger_ns) if self._recipe else ("", "")
+        trigger_ns, problem = self._clocked(frame.boot, frame.trigger_ns, received_ns)
+        variant = ""
+        if self._recipe:
+            variant, unclear = self._recipe.at(trigger_ns)
+            problem = problem or unclear
         graph = self._graphs.get(variant)
-        problem = self._clock_problem(frame.boot, frame.trigger_ns, received_ns) or problem or _unfit(frame, graph)
-        quality, reason, inputs = frame.quality, _told(frame), None
+        problem = problem or _unfit(frame, graph)
+        quality, reason = frame.quality, _told(frame)
+        inputs: Mapping[str, NDArray[Any]] | None = None
         if graph is not None and not problem:
-            spec = graph.root[INPUT]
             kept = frame.data if frame.ring else bytes(frame.data)  # what came by a ring has been copied already
-            picture = np.frombuffer(kept, spec.dtype).reshape(1, *spec.shape)
-            inputs, quality, reason, problem = self._joined(picture, frame, trigger_ns, graph)
+            picture: NDArray[Any] = np.ndarray(graph.shape, graph.dtype, kept)
+            inputs = {INPUT: picture}
+            if self._join:
+                inputs, quality, reason, problem = self._joined(self._join, picture, frame, trigger_ns, graph)
         work = self._work(
             frame.stream, frame.epoch, frame.seq, frame.part_id, trigger_ns, received_ns, quality, reason, inputs,
             variant,
@@ -74,12 +79,10 @@ class Intake:
         return Taken(work, problem)
 
     def _joined(
-        self, picture: NDArray[Any], frame: Frame, trigger_ns: int, graph: Graph
+        self, join: Joiner, picture: NDArray[Any], frame: Frame, trigger_ns: int, graph: Graph
     ) -> tuple[Mapping[str, NDArray[Any]] | None, Quality, str, str]:
         """Put the joined tags beside a picture; inputs, quality, its reason, and the problem if there is one."""
-        if self._join is None:
-            return {INPUT: picture}, frame.quality, _told(frame), ""
-        joined = self._join.at(trigger_ns, graph.tags)
+        joined = join.at(trigger_ns, graph.tags)
         if joined.tensor is None:
             return None, Quality.BAD, joined.reason, f"{BAD_QUALITY}: {joined.reason}"
         good = frame.quality is Quality.GOOD
@@ -94,7 +97,7 @@ class Intake:
             self._recipe.history.add(reading)
         if self._window is None or reading.source != self._fed_by or not self._window.add(reading):
             return None
-        scan_ns = self._trusted(reading.boot, reading.scan_ns, received_ns)
+        scan_ns, _ = self._clocked(reading.boot, reading.scan_ns, received_ns)
         variant, problem = self._recipe.at(scan_ns) if self._recipe else ("", "")
         graph = self._graphs.get(variant)
         inputs, quality, reason = self._windowed(graph, scan_ns)
@@ -130,28 +133,20 @@ class Intake:
         deadline_ns = trigger_ns + self._budget_ns
         timeout_ns = min(deadline_ns, received_ns + self._timeout_ns)
         return Work(
-            name,
-            epoch,
-            seq,
-            part_id,
-            trigger_ns,
-            received_ns,
-            deadline_ns,
-            timeout_ns,
-            quality,
-            reason,
-            inputs,
+            name, epoch, seq, part_id, trigger_ns, received_ns, deadline_ns, timeout_ns, quality, reason, inputs,
             variant,
-        )
+        )  # fmt: skip
 
-    def _trusted(self, boot: str, trigger_ns: int, received_ns: int) -> int:
-        """A time of another boot, or of the future, says nothing to who reads the decision: then it is the receipt."""
-        return trigger_ns if boot == self._boot and trigger_ns <= received_ns else received_ns
+    def _clocked(self, boot: str, trigger_ns: int, received_ns: int) -> tuple[int, str]:
+        """Return the trigger, and what is wrong with it.
 
-    def _clock_problem(self, boot: str, trigger_ns: int, received_ns: int) -> str:
+        A time of another boot, or of the future, says nothing to who reads the decision: then it is the receipt.
+        """
         if boot != self._boot:
-            return f"{BAD_INPUT}: its trigger is a time of another boot of the machine"
-        return f"{BAD_INPUT}: its trigger lies in the future" if trigger_ns > received_ns else ""
+            return received_ns, f"{BAD_INPUT}: its trigger is a time of another boot of the machine"
+        if trigger_ns > received_ns:
+            return received_ns, f"{BAD_INPUT}: its trigger lies in the future"
+        return trigger_ns, ""
 
 
 def _told(frame: Frame) -> str:
@@ -166,8 +161,7 @@ def _unfit(frame: Frame, graph: Graph | None) -> str:
     if graph is None:
         return NO_MODEL
     spec = graph.root[INPUT]
-    size = graph.root_bytes
-    if frame.shape != spec.shape or frame.dtype != spec.dtype or len(frame.data) != size:
+    if frame.shape != spec.shape or frame.dtype != spec.dtype or len(frame.data) != graph.root_bytes:
         return (
             f"{BAD_INPUT}: {frame.dtype} {frame.shape} in {len(frame.data)} bytes,"
             f" the model takes {spec.dtype} {spec.shape}"

@@ -198,10 +198,11 @@ class Pipeline:
             done_ns = self._clock()
             judgements = [Judgement(Verdict.UNKNOWN, reason=f"engine_failed: {error}")] * len(batch)
         times = Times(taken_ns, ready_ns, done_ns)
+        gave = graph.outputs(outputs, len(batch)) if outputs else [None] * len(batch)
         return [
             Answer(
-                *self._identity.answer(work, judgement, self.unproven, times, graph), work.inputs,
-                graph.outputs(outputs, row) if outputs else None, len(batch), row, variant,
+                *self._identity.answer(work, judgement, self.unproven, times, graph), work.inputs, gave[row],
+                len(batch), row, variant,
             )
             for row, (work, judgement) in enumerate(zip(batch, judgements, strict=True))
         ]  # fmt: skip

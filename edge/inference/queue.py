@@ -80,9 +80,11 @@ class WorkQueue:
         """Return when a batch may run: now or earlier, or when its delay is over; None if nothing waits."""
         if not self._works:
             return now_ns if self._late else None
+        if not self._delay_ns:
+            return now_ns
         head = self._works[0]
         wanted = self._preferred[-1] if self._preferred else max(1, fit(head.variant, self._largest))
-        if not self._delay_ns or len(self._works) >= wanted:
+        if len(self._works) >= wanted:
             return now_ns
         return min(head.received_ns + self._delay_ns, head.timeout_ns)
 

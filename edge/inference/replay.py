@@ -169,7 +169,7 @@ def replay(evidence: Evidence, home: Path, settings: EngineSettings, engine: str
     finally:
         for model in loaded:
             model.session.close()
-    now = graph.outputs(found, evidence.row)
+    now = graph.outputs(found, evidence.batch)[evidence.row]
     outputs = tuple(Compared(tensor.name, array_of(tensor), now.get(tensor.name)) for tensor in evidence.outputs)
     return Replayed(evidence, inputs, outputs, judgement, runs_on.setup.name, runs_on.version(), machine())
 

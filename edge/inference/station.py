@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from edge.inference.drift.keeper import Keeper
     from edge.inference.lane import Lane
     from edge.inference.work import Answer
+    from edge.models.loaded import LoadedModel
     from edge.process import Process
 
 _SELFTEST_S: Final = 0.5  # of a pipeline without outputs; with outputs it is a quarter of their lease
 _LEASE_PARTS: Final = 4
+_NOTED: Final = 64  # results that are counted together: one by one, between two runs of a model, each finds cold caches
 
 
 class Station:
@@ -45,6 +47,9 @@ class Station:
         self._evidence = EvidenceVoice(process, self.pipeline, bulk, machine)
         self._drift = DriftVoice(process, self.pipeline, keeper)
         self._tally, self._alarms = Tally(), AlarmWatch(settings.decision.confirm)
+        self._later = asyncio.get_running_loop().call_soon
+        self._sent: list[tuple[list[Answer], int]] = []
+        self._noted: list[Result] = []
         self._gaps = 0
         self._sick = False
         lane.add(self)
@@ -65,35 +70,60 @@ class Station:
             self._lane.wake()
 
     def publish(self, answers: list[Answer]) -> None:
-        """Send all decisions, then what explains them."""
+        """Send all decisions, then what explains them. All else is done once they are on the wire."""
+        if not answers:
+            return
         for answer in answers:
             self._decisions.send(answer.decision)
-        now_ns = time.monotonic_ns()
+        self.decided_ns = now_ns = time.monotonic_ns()
         for answer in answers:
             self._results.send(answer.result)
-            self._evidence.see(answer)
-            self._tally.add(answer.result)
-            self._count(answer.result)
-            if self.pipeline.settings.event:
-                self._say(self._alarms.see(answer.result, now_ns))
-        if answers:
-            self.decided_ns = now_ns
+        self._process.bus.flush()
+        if not self._sent:
+            self._later(self._look_at_sent)
+        self._sent.append((answers, now_ns))
+
+    def use(self, model: LoadedModel) -> None:
+        """Run `model` from now on; what was sent under the one before is looked at first.
+
+        Raises:
+            ContractError: it does not fit the pipeline; the model before it stays.
+        """
+        self._look_at_sent()
+        self.publish(self.pipeline.use(model))
+
+    def _look_at_sent(self) -> None:
+        """Keep evidence, watch for alarms and drift, and note what is to be counted."""
+        sent, self._sent = self._sent, []
+        alarms = self.pipeline.settings.event
+        for answers, now_ns in sent:
             self.gauges.answered(answers, now_ns)
-        for answer in answers:
-            self._drift.see(answer)
+            for answer in answers:
+                self._evidence.see(answer)
+                self._drift.see(answer)
+                self._noted.append(answer.result)
+                if alarms:
+                    self._say(self._alarms.see(answer.result, now_ns))
+        if len(self._noted) >= _NOTED:
+            self._later(self._count)
 
     def counts(self) -> dict[str, int]:
         """Return what it did since its start."""
+        self._count()
         kept = self._evidence
         return self.counters | {"evidence_sent": kept.sent, "evidence_dropped": kept.dropped}
 
-    def _count(self, result: Result) -> None:
-        name = "results"
-        if result.outcome is Outcome.DROPPED:
-            name = "dropped_" + result.reason.partition(":")[0]
-        elif result.outcome is Outcome.LATE:
-            name = "late"
-        self.counters[name] = self.counters.get(name, 0) + 1
+    def _count(self) -> None:
+        """Count what was noted."""
+        noted, self._noted = self._noted, []
+        for result in noted:
+            self._tally.add(result)
+            name = "results"
+            if result.outcome is Outcome.DROPPED:
+                name = "dropped_" + result.reason.partition(":")[0]
+            elif result.outcome is Outcome.LATE:
+                name = "late"
+            self.counters[name] = self.counters.get(name, 0) + 1
 
     def selftest(self, now_ns: int) -> None:
         """Renew the lease of an idle line, or find that the model can't be believed any more."""
@@ -113,6 +143,7 @@ class Station:
 
     def insight(self, window_s: float, gaps: int) -> None:
         """Publish what the window held. `gaps`: of its input since the start."""
+        self._count()
         drift = self._drift.close_window()
         self._insights.send(self._tally.insight(self.pipeline, window_s, gaps - self._gaps, drift))
         self._gaps = gaps
@@ -122,7 +153,9 @@ class Station:
         return self._drift.relearn(who)
 
     def close(self) -> None:
-        """End the alarms that nobody watches any more."""
+        """Look at what was sent last, and end the alarms that nobody watches any more."""
+        self._look_at_sent()
+        self._count()
         self._say(self._alarms.end(time.monotonic_ns()))
         self.gauges.settle()
         self._drift.close()

@@ -6,8 +6,9 @@ A score that is not a finite number, or an output of a shape that the contract d
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
 
 from schemas.errors import ContractError
 from schemas.messages import Verdict
@@ -23,14 +24,13 @@ if TYPE_CHECKING:
 MAX_SCORES: Final = 16  # of a result; a classifier of more labels reports its likeliest
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(msgspec.Struct, frozen=True, gc=False):
     """What the model says of one input; `reason` says why the verdict is unknown."""
 
     verdict: Verdict
     label: str = ""
     score: float = 0.0
-    scores: dict[str, float] = field(default_factory=dict[str, float])
+    scores: dict[str, float] = {}
     reason: str = ""
 
 

@@ -18,7 +18,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from tests.bench import shown
-from tests.bench.line import PIPELINE, SHAPE, USERS, Line
+from tests.bench.line import PIPELINE, SHAPE, USERS, WARM, Line
 from tests.bench.windows import Rounds, interleave, p50, p99, p999, per_second
 from tests.device import Device
 from tests.edge.small_models import write_classifier
@@ -196,7 +196,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="plantedge-bench-"))
     device = Device(folder, USERS)
     device.add("device.toml", PIPELINE)
-    model = write_classifier(device.home / "models", shape=SHAPE, deep=True)
+    model = write_classifier(device.home / "models", shape=SHAPE, deep=True, warm=WARM)
     try:
         line = Line(device, model)
         try:

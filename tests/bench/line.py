@@ -19,6 +19,7 @@ from tests.bench.windows import Window
 from tests.device import Device
 
 SHAPE = (64, 64, 3)
+WARM = (1, 2, 4, 8)  # up to a pipeline's `max_batch_size` where its settings say nothing
 FIFO = {"broker": 45, "runtime": 40, "line": 30}
 # Every part is OK: what the evidence of a reject costs is measured by `bench evidence`.
 USERS = ("runtime-safety", "runtime-floor", "camera-cam1", "historian")
@@ -31,7 +32,6 @@ lane = "safety"
 model = "caps"
 input = { frames = "cam1" }
 deadline_ms = 1000
-max_batch_size = 4
 decision = { reject = ["bad"], threshold = 0.9 }
 """
 START_S = 60.0

@@ -55,7 +55,8 @@ class Bench:
         """Start broker, runtime and client, and wait for the first results."""
         self.device = Device(folder, (*line.USERS, *peer_servers.USERS))
         self.device.add("device.toml", line.PIPELINE)
-        model = write_classifier(self.device.home / "models", shape=line.SHAPE, deep=True) / "model.onnx"
+        models = self.device.home / "models"
+        model = write_classifier(models, shape=line.SHAPE, deep=True, warm=line.WARM) / "model.onnx"
         images = folder / "images.npy"
         np.save(images, line.draw_images())
         self.ground = Ground(model, images, folder, self.device, console)

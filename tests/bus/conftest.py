@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import uvloop
 from cryptography import x509
@@ -334,7 +335,7 @@ class Inbox:
         self.queue: asyncio.Queue[Any] = asyncio.Queue()
 
     def __call__(self, delivery: Any) -> None:
-        self.queue.put_nowait(replace(delivery, payload=bytes(delivery.payload)))
+        self.queue.put_nowait(msgspec.structs.replace(delivery, payload=bytes(delivery.payload)))
 
     async def take(self, within_s: float = WAIT_S) -> Any:
         return await asyncio.wait_for(self.queue.get(), within_s)

@@ -197,6 +197,28 @@ def test_any_chunks_of_a_stream_give_the_same_messages(messages: list[tuple[str,
     assert bytes(transport.written) == b"".join(wire.puback(pid) for pid, (_, _, q) in enumerate(messages, 1) if q)
 
 
+async def test_what_is_flushed_leaves_at_once_and_only_once() -> None:
+    owner, transport = HotBus(Address(), "flushed"), Wire()
+    link = HotLink(owner)
+    link.connection_made(transport)
+    link.sock.close()
+    link._maximum_packet = MAXIMUM_PACKET
+    assert link.publish_now("t", b"one", False, "", b"")
+    assert not transport.written
+    link.flush()
+    assert bytes(transport.written) == publish("t", b"one", 0, 0)
+    assert link.publish_now("t", b"two", False, "", b"")
+    await asyncio.sleep(0)
+    assert bytes(transport.written) == publish("t", b"one", 0, 0) + publish("t", b"two", 0, 0)
+
+
+@pytest.mark.parametrize("size", [0, 124, 125, 126, 16_379, 16_380, 16_381, 70_000])
+def test_a_publish_says_its_length_on_both_sides_of_each_bound(size: int) -> None:
+    packet = publish("t", bytes(size), 0, 0)
+    body, stop = wire.frame(packet, 0, len(packet), MAXIMUM_PACKET)
+    assert (body, stop) == (1 + len(wire.varint(size + 4)), len(packet))
+
+
 @pytest.mark.parametrize("size", [60_000, 262_144, 300_000, 1_500_000])
 def test_a_buffer_grows_to_a_packet_and_keeps_what_follows(size: int) -> None:
     stream = OWN + publish("a", b"x" * size) + publish("b", b"tail") + publish("a", b"y" * size) + publish("b", b"end")

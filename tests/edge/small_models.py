@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 SHAPE = (8, 8, 3)
 LABELS = ("ok", "bad")
+WARM = (1, 2, 4)
 LENGTH, TAGS = 4, ("Line.Speed", "Motor.Temperature")
 
 
@@ -123,7 +124,7 @@ def anomaly(length: int = LENGTH, tags: int = len(TAGS)) -> bytes:
 
 
 def write_classifier(
-    models: Path, name: str = "caps", version: str = "1", shape=SHAPE, deep: bool = False, **how: bool
+    models: Path, name: str = "caps", version: str = "1", shape=SHAPE, deep: bool = False, warm=WARM, **how: bool
 ) -> Path:
     """Write a classifier's folder; its golden vectors are what ONNX Runtime says."""
     image = np.linspace(40, 250, int(np.prod(shape)) * 2).astype(np.uint8).reshape(2, *shape)
@@ -142,7 +143,7 @@ shape = ["N", 2]
 labels = ["ok", "bad"]
 """
     model = convnet(shape) if deep else classifier(shape=shape, **how)
-    return _write(models, name, version, "classifier", model, {"image": image}, tensors)
+    return _write(models, name, version, "classifier", model, {"image": image}, tensors, warm)
 
 
 def detector(shape, cell: int = 8) -> bytes:
@@ -253,7 +254,7 @@ alarm_at = 1.0
     return _write(models, name, version, "anomaly", anomaly(length), {"window": window}, tensors)
 
 
-def _write(models: Path, name: str, version: str, kind: str, model: bytes, inputs, tensors: str) -> Path:
+def _write(models: Path, name: str, version: str, kind: str, model: bytes, inputs, tensors: str, warm=WARM) -> Path:
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     answers = dict(zip(names, session.run(names, inputs), strict=True))
@@ -269,7 +270,7 @@ version = "{version}"
 kind = "{kind}"
 summary = "made by a test"
 sha256 = "{hashlib.sha256(model).hexdigest()}"
-warm_batches = [1, 2, 4]
+warm_batches = {list(warm)}
 {tensors}
 [measured]
 on = "nothing"
