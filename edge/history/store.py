@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,9 +23,22 @@ create table if not exists point (
 create unique index if not exists point_once on point (series, epoch, seq);
 create unique index if not exists point_time on point (series, time_ns);
 create table if not exists cursor (name text primary key, id integer not null) without rowid;
+create table if not exists trend (id integer primary key, series integer not null, field text not null);
+create unique index if not exists trend_once on trend (series, field);
+create table if not exists bucket (
+    tier integer not null, trend integer not null, at integer not null, count integer not null, mean real not null,
+    low real, high real, p50 real, p95 real, p99 real, primary key (tier, trend, at)
+) without rowid;
 """
 FILE = "historian.db"
 _CHUNK = 2_000  # rows deleted per transaction: a long delete must not hold up the writer
+
+
+class Tier(IntEnum):
+    """Aggregates, by the seconds of a bucket."""
+
+    SECOND = 1
+    MINUTE = 60
 
 
 class Stored(NamedTuple):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from edge.history.forward import Forwarder
 from edge.history.points import Point
-from edge.history.query import count, lines
+from edge.history.query import count
 from edge.history.store import FILE, Store
 from edge.sinks import ArchiveError, LinesRefused
 
@@ -44,13 +44,6 @@ def test_what_was_stored_survives_a_new_writer(store: Store, tmp_path: Path) -> 
     again = Store(tmp_path / "state" / FILE)
     assert again.add([point(1), point(2)]) == 1
     again.close()
-
-
-def test_readers_see_measurements_apart(store: Store, tmp_path: Path) -> None:
-    store.add([point(1), point(1, series="event,code=x", time_ns=5), point(2, time_ns=3_000)])
-    assert count(tmp_path, "result") == 2
-    assert lines(tmp_path, "result", 0, 2_000) == ["result,pipeline=a n=1i 1000"]
-    assert count(tmp_path / "nowhere", "result") == 0
 
 
 def test_oldest_of_a_measurement_go_first(store: Store, tmp_path: Path) -> None:
