@@ -22,25 +22,24 @@ from pathlib import Path
 from typing import Final, NamedTuple, cast
 
 from edge.history import parsing
+from edge.history.buckets import HOLD_NS
 from edge.history.parsing import Series
-from edge.history.points import REPEAT_S
 from edge.history.scan import Found, HistoryError, Page, Position, Scan, Statements, page
 from edge.history.store import FILE, Tier
 from schemas.messages import Quality, Value
 
-__all__ = ["Bucket", "Datum", "History", "HistoryError", "Page", "Row", "Tier", "Trend", "count"]
+__all__ = ["HOLD_NS", "Bucket", "Datum", "History", "HistoryError", "Page", "Row", "Tier", "Trend", "count"]
 
 PAGE: Final = 10_000  # items of a page, unless less is asked for
-HOLD_NS: Final = int(3 * REPEAT_S * 1e9)  # a tag is stored at least every REPEAT_S: after this its value is not known
 _SECOND_NS: Final = 10**9
 _POINTS: Final = Statements(
     "select time_ns, fields from point where series = ? and time_ns >= ? and time_ns < ? order by time_ns limit ?",
     "select time_ns, fields from point where series = ? and time_ns >= ? and time_ns < ? order by time_ns desc limit ?",
 )
 _BUCKETS: Final = Statements(
-    "select at, count, mean, low, high, p50, p95, p99 from bucket"
+    "select at, samples, mean, low, high, p50, p95, p99 from bucket"
     " where tier = ? and trend = ? and at >= ? and at < ? order by at limit ?",
-    "select at, count, mean, low, high, p50, p95, p99 from bucket"
+    "select at, samples, mean, low, high, p50, p95, p99 from bucket"
     " where tier = ? and trend = ? and at >= ? and at < ? order by at desc limit ?",
 )
 
@@ -75,8 +74,8 @@ class Datum(NamedTuple):
 class Bucket(NamedTuple):
     """What a number was from `time_ns` on, for as many seconds as its tier says.
 
-    Of a tag, mean and percentiles weigh a value by how long it held; `samples` counts stored values, and is 0 where one
-    from before held on. Where the series changed within (another model version) there is a bucket for each.
+    Of a tag, mean and percentiles weigh a value by how long it held; `samples` counts stored values, and where there
+    were none there is no bucket. Where the series changed within (another model version) there is one for each.
     """
 
     time_ns: int

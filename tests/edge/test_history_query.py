@@ -119,7 +119,7 @@ def test_what_is_looked_at_is_bounded_and_can_be_resumed_by_another_reader(
 def test_a_token_outlives_what_it_points_at(store: Store, history: History) -> None:
     store.add(reading(time, f"Line.Speed={time}") for time in range(10))
     first = history.raw(SPEED, 0, END, limit=5)
-    store.drop_before("reading", 6)
+    store.drop("reading", 6)
     assert [one.time_ns for one in history.raw(SPEED, 0, END, after=first.next).items] == [6, 7, 8, 9]
 
 
