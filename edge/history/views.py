@@ -41,8 +41,8 @@ class Form(StrEnum):
 class Curve:
     """One curve, or one for each value of the tags in `by`; `where` are tags that it is limited to.
 
-    A field "$tag" is the tag that is chosen in the page. `spare`: there may be none, as on a board without a thermometer,
-    or of drift before it is learned.
+    A field "$tag" is the tag that is chosen in the page. `spare`: there may be none, as on a board without a
+    thermometer, or of drift before it is learned.
     """
 
     of: str
@@ -57,7 +57,7 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Whole points, the newest first: columns, and a condition on one of them; `count`: a bar for each value of that."""
+    """Whole points, the newest first: columns, and a condition on one; `count`: a bar for each value of that column."""
 
     of: str
     columns: tuple[str, ...]
@@ -93,6 +93,7 @@ class View:
 
 _PIPELINE: Final = ("pipeline",)
 _MODEL: Final = ("pipeline", "model", "version")
+_VERSION: Final = ("pipeline", "version")
 _SOURCE: Final = ("source",)
 _PROCESS: Final = ("process",)
 _MACHINE: Final = (("process", "machine"),)
@@ -153,13 +154,13 @@ MODELS: Final = View(name="models", title="Model health", marks=Curve(
     Panel(title="Drift: 1 lies on a learned limit", form=Form.CURVES, width=24, curves=(
         Curve(of=_INSIGHT, fields=("drift_score",), how=How.HIGH, by=_PIPELINE, spare=True),)),
     Panel(title="Score", form=Form.CURVES, curves=(
-        Curve(of=_INSIGHT, fields=("score_mean",), how=How.MEAN, by=_MODEL),)),
+        Curve(of=_INSIGHT, fields=("score_mean",), how=How.MEAN, by=_VERSION),)),
     Panel(title="Share of rejects, by version", form=Form.CURVES, unit="percentunit", curves=(
-        Curve(of=_INSIGHT, fields=("nok",), how=How.SHARE, among=_VERDICTS, by=_MODEL),)),
+        Curve(of=_INSIGHT, fields=("nok",), how=How.SHARE, among=_VERDICTS, by=_VERSION),)),
     Panel(title="Share that no verdict could be given", form=Form.CURVES, unit="percentunit", curves=(
         Curve(of=_INSIGHT, fields=("unknown",), how=How.SHARE, among=_VERDICTS, by=_PIPELINE),)),
     Panel(title="p99 by version", form=Form.CURVES, unit="ms", curves=(
-        Curve(of=_INSIGHT, fields=("p99_ms",), how=How.HIGH, by=_MODEL),)),
+        Curve(of=_INSIGHT, fields=("p99_ms",), how=How.HIGH, by=_VERSION),)),
     Panel(title="Windows", form=Form.ROWS, width=24, rows=Rows(
         of=_INSIGHT, columns=("pipeline", "model", "version", "drift", "drift_score", "score_mean", "results"))),
 ))  # fmt: skip
