@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 RAW_NS: Final = 1_800 * 10**9
 AGGREGATED: Final = ("reading", "result", "output")
 TAG: Final = "$tag"
+T = TypeVar("T")
 _PERCENT: Final = {How.P50: 50, How.P95: 95, How.P99: 99}
 _OF_BUCKETS: Final[dict[How, str]] = {
     How.MEAN: "mean", How.LOW: "low", How.HIGH: "high", How.P50: "p50", How.P95: "p95", How.P99: "p99",
@@ -137,7 +138,7 @@ def column(row: Row, name: str) -> Value:
     return row.fields[name] if name in row.fields else row.tags.get(name)
 
 
-def walk(ask: Callable[[str], Page[Any]]) -> Iterator[Any]:
+def walk(ask: Callable[[str], Page[T]]) -> Iterator[T]:
     """Yield the items of all pages; `ask` takes the token of the page."""
     token = ""
     while True:

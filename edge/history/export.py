@@ -28,7 +28,6 @@ EVENTS: Final = ("origin", "code", "phase", "severity", "text", "key")
 BUCKETS: Final = ("samples", "mean", "low", "high", "p50", "p95", "p99")
 TIME: Final = "time"
 _PAGE: Final = 10_000
-_Cells = tuple["Value | datetime", ...]
 
 
 @dataclass(frozen=True)
@@ -59,36 +58,27 @@ def table(history: History, asked: Asked) -> Table:
     Raises:
         StartError: aggregates of whole results or of events.
     """
-    trend = _trend(asked)
+    trend, start_ns, end_ns, newest = _trend(asked), asked.start_ns, asked.end_ns, asked.newest
     if asked.tier is not None:
         if trend is None:
             raise StartError("aggregates are of numbers: name a tag, or a pipeline with --field")
-        tier = asked.tier
-        return _pages(BUCKETS, lambda **more: history.buckets(trend, tier, **more), lambda one: tuple(one), asked)
+        of, tier = trend, asked.tier
+        buckets = walk(lambda token: history.buckets(of, tier, start_ns, end_ns, backward=newest, after=token))
+        return Table((TIME, *BUCKETS), (tuple(one) for one in buckets))
     if trend is not None:
-        return _pages(
-            ("value", "quality"), lambda **more: history.raw(trend, **more),
-            lambda one: (one.time_ns, one.value, one.quality.value), asked,
-        )  # fmt: skip
+        column_of = trend
+        data = walk(lambda token: history.raw(column_of, start_ns, end_ns, backward=newest, after=token))
+        return Table((TIME, "value", "quality"), ((one.time_ns, one.value, one.quality.value) for one in data))
     measurement, names = ("result", RESULTS) if asked.pipeline else ("event", EVENTS)
     where = {"pipeline": asked.pipeline} if asked.pipeline else {"code": asked.code} if asked.code else {}
-    return _pages(
-        names, lambda **more: history.rows(measurement, where=where, **more),
-        lambda row: (row.time_ns, *(column(row, name) for name in names)), asked,
-    )  # fmt: skip
+    rows = walk(lambda token: history.rows(measurement, start_ns, end_ns, where=where, backward=newest, after=token))
+    return Table((TIME, *names), ((row.time_ns, *(column(row, name) for name in names)) for row in rows))
 
 
 def _trend(asked: Asked) -> Trend | None:
     if asked.tag:
         return Trend.tag(*asked.tag)
     return Trend.result(asked.pipeline, asked.field) if asked.pipeline and asked.field else None
-
-
-def _pages(
-    names: Sequence[str], ask: Callable[..., Any], cells: Callable[[Any], tuple[Value, ...]], asked: Asked
-) -> Table:
-    items = walk(lambda token: ask(start_ns=asked.start_ns, end_ns=asked.end_ns, backward=asked.newest, after=token))
-    return Table((TIME, *names), (cells(item) for item in items))
 
 
 def iso(time_ns: int) -> str:

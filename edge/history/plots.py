@@ -166,7 +166,11 @@ def _axes(axes: Any, found: list[Drawn], panel: Panel, span: Span) -> None:
         axes.set_ylim(min(0.0, *lows) - 0.03 * panel.most, max(panel.most, *highs) * 1.05)
     elif min(lows) >= 0 and min(lows) <= 0.5 * max(highs):
         axes.set_ylim(0, max(highs) * 1.05 or 1)
-    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: _shown(value, panel.unit)))
+
+    def in_unit(value: float, _: object) -> str:
+        return _shown(value, panel.unit)
+
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(in_unit))
     axes.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 

@@ -65,8 +65,8 @@ class InfluxTwo:
         self._url = settings.url
         self._bucket = settings.bucket
         self._client = InfluxDBClient(
-            url=settings.url, token=token, org=settings.org, timeout=int(settings.timeout_ms), enable_gzip=True
-        )
+            url=settings.url, token=token, org=settings.org, timeout=int(settings.timeout_ms)
+        )  # no gzip: the client's level 9 costs a device several times what it takes to read and send a line
         self._write = self._client.write_api(  # pyright: ignore[reportUnknownMemberType]  # untyped **kwargs
             write_options=SYNCHRONOUS
         )

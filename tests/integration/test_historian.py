@@ -1,79 +1,21 @@
 """The historian with a real InfluxDB: an outage and a killed process lose nothing, and store nothing twice."""
 
 import asyncio
-import json
-import socket
 import subprocess
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bus.mosquitto import free_port
 from bus.typed import Publisher
 from edge.history.query import count
 from schemas.messages import Latency, Outcome, Quality, Reading, Result, Sample, State, Verdict
 from schemas.topics import READING, RESULT, STATUS
 from tests.device import Device
+from tests.influx import WAIT_S, Influx
 
 USERS = ("historian", "runtime-safety", "connect-plc", "agent")
-WAIT_S = 20.0
-
-
-@dataclass
-class Influx:
-    """Debian's influxd on ports of its own; it can be stopped and started on the same data."""
-
-    program: Path
-    folder: Path
-    port: int = field(default_factory=free_port)
-    rpc: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        config = self.folder / "influxdb.conf"
-        config.write_text(
-            f'reporting-disabled = true\nbind-address = "127.0.0.1:{self.rpc}"\n[meta]\ndir = "{self.folder}/meta"\n'
-            f'[data]\ndir = "{self.folder}/data"\nwal-dir = "{self.folder}/wal"\n'
-            f'[http]\nbind-address = "127.0.0.1:{self.port}"\nlog-enabled = false\n[monitor]\nstore-enabled = false\n'
-        )
-        with (self.folder / "influxd.log").open("ab") as log:
-            self.process = subprocess.Popen([self.program, "-config", config], stdout=log, stderr=log, cwd=self.folder)
-        end = time.monotonic() + WAIT_S
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-            except OSError:
-                assert time.monotonic() < end, (self.folder / "influxd.log").read_text()[-2000:]
-                time.sleep(0.05)
-            else:
-                return
-
-    def stop(self) -> None:
-        if self.process:
-            self.process.terminate()
-            self.process.wait(WAIT_S)
-            self.process = None
-
-    def query(self, text: str) -> list[Any]:
-        """The values of the first series of an InfluxQL query, [] without one."""
-        asked = urllib.parse.urlencode({"db": "plantedge", "q": text, "epoch": "ns"})
-        with urllib.request.urlopen(f"{self.url}/query?{asked}", timeout=10) as answer:
-            series = json.load(answer)["results"][0].get("series", [])
-        return list(series[0]["values"]) if series else []
-
-    def count(self) -> int:
-        rows = self.query("select count(result_id) from result")
-        return int(rows[0][1]) if rows else 0
 
 
 @pytest.fixture
