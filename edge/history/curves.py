@@ -172,8 +172,8 @@ def _value(curve: Curve, group: NDArray[np.float64]) -> float:
         return float(np.percentile(first, _PERCENT[curve.how], method="inverted_cdf"))
     if curve.how is How.LACK:
         return float(1 - first.mean())
-    made = {How.MEAN: np.mean, How.LOW: np.min, How.HIGH: np.max, How.SUM: np.sum}
-    return float(made[curve.how](first)) if curve.how in made else float(first[-1])
+    made = {How.MEAN: first.mean(), How.LOW: first.min(), How.HIGH: first.max(), How.SUM: first.sum()}
+    return float(made.get(curve.how, first[-1]))
 
 
 def _gained(
@@ -193,12 +193,13 @@ def _of_minutes(history: History, curve: Curve, trend: Trend, span: Span) -> lis
     keys = {tuple(one.tags.get(tag, "") for tag in curve.by) for one in history.series(trend.measurement, trend.where)}
     for key in sorted(keys):
         of = Trend(trend.measurement, trend.name, {**trend.where, **dict(zip(curve.by, key, strict=True))})
-        buckets = list(
-            walk(lambda token, of=of: history.buckets(of, Tier.MINUTE, span.start_ns, span.end_ns, after=token))
-        )
-        if buckets:
+        if buckets := _minutes(history, of, span):
             made.append(Drawn(" ".join(key), curve.label, *_joined(curve, buckets, span)))
     return made
+
+
+def _minutes(history: History, trend: Trend, span: Span) -> list[Bucket]:
+    return list(walk(lambda token: history.buckets(trend, Tier.MINUTE, span.start_ns, span.end_ns, after=token)))
 
 
 def _joined(curve: Curve, buckets: list[Bucket], span: Span) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -13,9 +13,10 @@ import random
 import sqlite3
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge.history.store import Gap, Store, Stored
+from edge.history.store import Gap, Lines, Store
 from edge.sinks import Archive, ArchiveError, LinesRefused
 
 log = logging.getLogger(__name__)
@@ -94,14 +95,14 @@ class Forwarder(threading.Thread):
         batch = store.after(cursor, BATCH)
         if batch:
             self._write(batch, cursor)
-            store.move(CURSOR, batch[-1].id)
+            store.move(CURSOR, batch.last)
         gaps = store.gaps()
         if gaps and now_s >= self._backfill_at_s:
             self._backfill_at_s = now_s + self._backfill(store, gaps[0]) / self._per_s
         self._away = False
         left = [gap.upto - gap.after for gap in store.gaps()]
         self.state.behind = max(0, newest - store.cursor(CURSOR)) + sum(left)
-        return len(batch)
+        return batch.count if batch else 0
 
     def _cursor(self, store: Store) -> int:
         """Return how far we came; at the very first start all that is there still has to go."""
@@ -117,26 +118,34 @@ class Forwarder(threading.Thread):
             self._write(batch, gap.after)
         else:
             self.state.lost += gap.upto - gap.after
-        store.close_gap(gap, batch[-1].id if batch else gap.upto)
-        return len(batch)
+        store.close_gap(gap, batch.last if batch else gap.upto)
+        return batch.count if batch else 0
 
     def _pause_s(self, store: Store, now_s: float) -> float:
         return max(0.0, self._backfill_at_s - now_s) if store.gaps() else IDLE_S
 
-    def _write(self, batch: list[Stored], after: int) -> None:
-        self._offer(batch)
-        self.state.lost += batch[-1].id - after - len(batch)  # ids have no holes but those of deleted points
-
-    def _offer(self, batch: list[Stored]) -> None:
-        """Write a batch; one that is refused is halved until the refused points alone are left out and counted."""
+    def _write(self, batch: Lines, after: int) -> None:
         try:
-            self._archive.write([stored.line for stored in batch])
-            self.state.written += len(batch)
+            self._archive.write(batch.text)
+            self.state.written += batch.count
+        except LinesRefused:
+            self._halve(batch.text.split("\n"))
+        self.state.lost += batch.last - after - batch.count  # ids have no holes but those of deleted points
+
+    def _offer(self, lines: Sequence[str]) -> None:
+        try:
+            self._archive.write("\n".join(lines))
+            self.state.written += len(lines)
         except LinesRefused as error:
-            if len(batch) == 1:
-                self.state.refused += 1
-                log.warning("the archive refuses a point for ever, it stays in the local store: %s", error)
+            if len(lines) > 1:
+                self._halve(lines)
                 return
-            middle = len(batch) // 2
-            self._offer(batch[:middle])
-            self._offer(batch[middle:])
+            self.state.refused += 1
+            log.warning("the archive refuses a point for ever, it stays in the local store: %s", error)
+
+    def _halve(self, lines: Sequence[str]) -> None:
+        """Write what was refused in halves, until the refused points alone are left out and counted."""
+        middle = max(1, len(lines) // 2)
+        for half in (lines[:middle], lines[middle:]):
+            if half:
+                self._offer(half)

@@ -33,7 +33,9 @@ def test_a_repeat_is_stored_once(store: Store) -> None:
 
 def test_points_of_one_instant_all_stay(store: Store) -> None:
     assert store.add([point(1), point(2), point(3)]) == 3
-    times = [stored.line.rsplit(" ", 1)[1] for stored in store.after(0, 10)]
+    batch = store.after(0, 10)
+    assert batch
+    times = [line.rsplit(" ", 1)[1] for line in batch.text.split("\n")]
     assert times == ["1000", "1001", "1002"]
 
 
@@ -65,7 +67,8 @@ class Archive:
         self.away = False
         self.refuses = ""
 
-    def write(self, batch: list[str]) -> None:
+    def write(self, text: str) -> None:
+        batch = text.split("\n")
         if self.away:
             raise ArchiveError("away")
         if self.refuses and any(self.refuses in line for line in batch):

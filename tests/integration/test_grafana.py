@@ -87,7 +87,7 @@ def write_learned_drift(url: str, place: Place) -> None:
     )  # fmt: skip
     point = PointMaker(place).insight(insight)
     archive = open_archive(InfluxSettings(version=1, url=url), Path())
-    archive.write([f"{point.series} {point.fields} {point.time_ns}"])
+    archive.write(f"{point.series} {point.fields} {point.time_ns}")
     archive.close()
 
 
