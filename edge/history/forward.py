@@ -102,7 +102,7 @@ class Forwarder(threading.Thread):
         self._away = False
         left = [gap.upto - gap.after for gap in store.gaps()]
         self.state.behind = max(0, newest - store.cursor(CURSOR)) + sum(left)
-        return batch.count if batch else 0
+        return batch.points if batch else 0
 
     def _cursor(self, store: Store) -> int:
         """Return how far we came; at the very first start all that is there still has to go."""
@@ -119,7 +119,7 @@ class Forwarder(threading.Thread):
         else:
             self.state.lost += gap.upto - gap.after
         store.close_gap(gap, batch.last if batch else gap.upto)
-        return batch.count if batch else 0
+        return batch.points if batch else 0
 
     def _pause_s(self, store: Store, now_s: float) -> float:
         return max(0.0, self._backfill_at_s - now_s) if store.gaps() else IDLE_S
@@ -127,10 +127,10 @@ class Forwarder(threading.Thread):
     def _write(self, batch: Lines, after: int) -> None:
         try:
             self._archive.write(batch.text)
-            self.state.written += batch.count
+            self.state.written += batch.points
         except LinesRefused:
             self._halve(batch.text.split("\n"))
-        self.state.lost += batch.last - after - batch.count  # ids have no holes but those of deleted points
+        self.state.lost += batch.last - after - batch.points  # ids have no holes but those of deleted points
 
     def _offer(self, lines: Sequence[str]) -> None:
         try:

@@ -52,7 +52,7 @@ class Lines(NamedTuple):
     """Stored points, ready to be forwarded: the last one's id, how many they are, and all of them in line protocol."""
 
     last: int
-    count: int
+    points: int
     text: str
 
 

@@ -1,6 +1,7 @@
 """The historian with a real InfluxDB: an outage and a killed process lose nothing, and store nothing twice."""
 
 import asyncio
+import contextlib
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -9,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from bus.typed import Publisher
-from edge.history.query import count
-from schemas.messages import Latency, Outcome, Quality, Reading, Result, Sample, State, Verdict
-from schemas.topics import READING, RESULT, STATUS
+from edge.history.points import Point
+from edge.history.query import History, count
+from edge.history.store import FILE, Store
+from schemas.messages import Latency, Outcome, Phase, Quality, Reading, Result, Sample, State, Verdict
+from schemas.topics import EVENT, READING, RESULT, STATUS
 from tests.device import Device
 from tests.influx import WAIT_S, Influx
 
@@ -102,3 +105,30 @@ async def test_an_outage_and_killed_historians_lose_nothing_and_store_nothing_tw
     await until(lambda: influx.count() == total, f"{influx.count()} of {total} in InfluxDB")
     ids = [row[1] for row in influx.query("select result_id from result")]
     assert len(ids) == len(set(ids)) == total
+
+
+@pytest.mark.slow
+async def test_the_quota_is_told_and_then_readings_go_before_what_was_decided(
+    tmp_path: Path, peer: Callable[[str], Path]
+) -> None:
+    peer("mosquitto")
+    made = Device(tmp_path, ("historian", "mirror"))
+    made.add("device.toml", "[historian]\nquota_mb = 16\n")
+    now_ns = time.time_ns()
+    with contextlib.closing(Store(made.home / "state" / FILE)) as store:
+        for at in range(0, 40_000, 5_000):
+            store.add(Point("reading,source=plc", now_ns + n, 1, n, f'a="{"x" * 400}"') for n in range(at, at + 5_000))
+        store.add(Point("result,pipeline=caps", now_ns + n, 1, n, "score=0.5") for n in range(1_000))
+        assert store.size_bytes() > 16_000_000
+        with made.running():
+            async with made.user("mirror") as mirror:
+                events = await mirror.hear(EVENT)
+                made.start("historian")
+                told = await events.until(lambda event: event.code == "historian_quota")
+                assert told.phase is Phase.NEW
+                assert "the oldest readings go first" in told.text
+                await until(lambda: store.size_bytes() <= 16_000_000, "the store keeps to its quota")
+    assert count(made.home, "result") == 1_000
+    left = History(made.home).rows("reading", 0, 2**62, limit=1).items
+    assert 0 < count(made.home, "reading") < 40_000
+    assert left[0].time_ns > now_ns + 1_000, "the oldest went"
