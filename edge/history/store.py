@@ -111,12 +111,26 @@ class Store:
 
     def add(self, points: Iterable[Point]) -> int:
         """Store points in one transaction; return how many were new."""
-        first = self._next
+        first, batch = self._next, list(points)
         with self._transaction():
-            for point in points:
-                number = self._series.get(point.series) or self._new_series(point.series)
-                self._insert(number, point)
+            numbers = [self._series.get(point.series) or self._new_series(point.series) for point in batch]
+            if not self._insert_all(numbers, batch):
+                for number, point in zip(numbers, batch, strict=True):
+                    self._insert(number, point)
         return self._next - first
+
+    def _insert_all(self, numbers: list[int], batch: list[Point]) -> bool:
+        """Insert a batch at once; False, and nothing inserted, where a point is a repeat or its time is taken."""
+        self._db.execute("savepoint batch")
+        rows = [
+            (self._next + at, number, point.time_ns, point.epoch, point.seq, point.fields)
+            for at, (number, point) in enumerate(zip(numbers, batch, strict=True))
+        ]
+        if self._db.executemany("insert or ignore into point values (?, ?, ?, ?, ?, ?)", rows).rowcount < len(batch):
+            self._db.execute("rollback to batch")
+            return False
+        self._next += len(batch)
+        return True
 
     def _insert(self, series: int, point: Point) -> None:
         time_ns = point.time_ns
