@@ -108,6 +108,21 @@ async def test_an_outage_and_killed_historians_lose_nothing_and_store_nothing_tw
 
 
 @pytest.mark.slow
+async def test_a_burst_over_the_brokers_window_survives_a_kill(device: Device) -> None:
+    total, flight = 4_000, 100  # the broker keeps 1,000 in flight, and sends them before anyone has subscribed
+    process = device.start("historian")
+    await until_connected(device, process)
+    async with device.user("runtime-safety") as runtime:
+        results = Publisher(runtime.bus, RESULT, Result, device.place, pipeline="caps")
+        for number in range(0, total, flight):
+            await asyncio.gather(*(results.deliver(result(one)) for one in range(number, number + flight)))
+        process.kill()
+        process.wait(5)
+        device.start("historian")
+    await until(lambda: count(device.home, "result") == total, "all are stored")
+
+
+@pytest.mark.slow
 async def test_the_quota_is_told_and_then_readings_go_before_what_was_decided(
     tmp_path: Path, peer: Callable[[str], Path]
 ) -> None:
