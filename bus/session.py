@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 FLUSH_S = 1.0
 STABLE_S = 5.0  # a connection that lived this long was good: the next backoff starts small again
 NAMES_LIMIT = 8_192
-HELD_LIMIT = 1_000  # messages of a kept session that wait for their subscription
+HELD_LIMIT = 65_535  # messages of a kept session that wait for their subscription: what a broker may have in flight
 
 
 class Session(Bus):
@@ -364,9 +364,10 @@ class Session(Bus):
 
         After a restart the broker sends what it kept for the session before anyone has subscribed: held, not lost.
         """
-        if pid and self.session_expiry_s and len(self._held) < HELD_LIMIT:
-            self._held.append((head, bytes(payload), retained, pid, ack))
-            return False
+        if pid and self.session_expiry_s:
+            if len(self._held) < HELD_LIMIT:
+                self._held.append((head, bytes(payload), retained, pid, ack))
+            return False  # acknowledged it would be lost, and the broker would send the next into the same hole
         self._stats.unrouted += 1
         return True
 

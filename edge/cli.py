@@ -137,6 +137,12 @@ def _replay(given: argparse.Namespace) -> int:
     return run_again(given.home, given.result, given.engine, given.save)
 
 
+def _history(given: argparse.Namespace) -> int:
+    from edge.commands import history
+
+    return {"query": history.query, "export": history.export, "plot": history.plot}[given.action](given)
+
+
 def _accounts(given: argparse.Namespace) -> int:
     from edge.commands.accounts import write_device_accounts
 
@@ -223,6 +229,7 @@ def make_parser() -> argparse.ArgumentParser:
     units.add_argument("--board", default="", metavar="NAME", help="a profile of deploy/boards (the device's own)")
     units.add_argument("--out", type=Path, metavar="DIR", help="write them there, such as /etc/systemd/system")
     _add_replay(add("replay", _replay, "run what lies behind a verdict again and compare every bit"))
+    _add_history(add("history", _history, "print, export or draw what the historian has kept"))
     probe = add("probe", _probe, 'measure which engine runs the device\'s models best, for [runtime] engine = "auto"')
     probe.add_argument("--models-dir", type=Path, metavar="DIR", help="models to measure with instead of the device's")
     _add_deploying(add)
@@ -311,6 +318,31 @@ def _add_replay(replay: argparse.ArgumentParser) -> None:
     replay.add_argument("--list", action="store_true", help="show what is kept, the newest first")
     replay.add_argument("--pipeline", default="", metavar="P", help="list that of one pipeline")
     replay.add_argument("--last", type=int, default=20, metavar="N", help="list so many (20)")
+
+
+def _add_history(history: argparse.ArgumentParser) -> None:
+    actions = history.add_subparsers(dest="action", required=True, metavar="ACTION")
+    query = actions.add_parser("query", help="print the newest rows; without a subject say what there is")
+    export = actions.add_parser("export", help="write rows to a file, oldest first")
+    plot = actions.add_parser("plot", help="draw the pages that the Grafana dashboards show")
+    for action in (query, export, plot):
+        action.add_argument("--last", default="1h", metavar="T", help="the last 90s, 15m, 8h, 7d (1h)")
+        action.add_argument("--from", dest="since", default="", metavar="TIME", help="ISO 8601; local without a zone")
+        action.add_argument("--to", dest="until", default="", metavar="TIME", help="the same; without it now")
+        action.add_argument(
+            "--tag", default="", metavar="SOURCE/TAG", help="a tag of a source, such as plant/Line.Speed"
+        )
+    for action in (query, export):
+        action.add_argument("--pipeline", default="", metavar="P", help="the results of a pipeline")
+        action.add_argument("--field", default="", metavar="F", help="one field of them, such as score or total_ms")
+        action.add_argument("--events", action="store_true", help="what happened")
+        action.add_argument("--code", default="", metavar="C", help="events of one code, such as plc_lost")
+        action.add_argument("--every", choices=["second", "minute"], help="aggregates of a tag or a field")
+    query.add_argument("--limit", type=int, default=20, metavar="N", help="so many rows (20)")
+    query.add_argument("--json", action="store_true", help="lines of JSON, for programs")
+    export.add_argument("--out", type=Path, required=True, metavar="FILE", help="ends in .csv or .parquet")
+    plot.add_argument("view", nargs="?", default="all", choices=["all", "line", "inference", "models", "plc", "device"])
+    plot.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where to (here)")
 
 
 def _add_model(model: argparse.ArgumentParser) -> None:

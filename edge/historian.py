@@ -1,4 +1,4 @@
-"""historian: the local time-series store, and its copy in InfluxDB; the ring of evidence, which has none.
+"""historian: the local time-series store with its aggregates, and its copy in InfluxDB; the ring of evidence.
 
 In: raw, inference, output, insight, event, evidence.
 
@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from bus import Delivery
 from edge.flow import Flow
+from edge.history.aggregation import Aggregation
 from edge.history.forward import Forwarder
 from edge.history.gauges import HistorianGauges
 from edge.history.keeper import EvidenceKeeper
@@ -24,6 +25,7 @@ from edge.history.points import Point, PointMaker
 from edge.history.reconciliation_voice import ReconciliationVoice
 from edge.history.retention import Retention
 from edge.history.store import FILE, Store
+from edge.history.vitals import PERIOD_S, Scans, Vitals
 from edge.plc.deadband import deadbands
 from edge.plc.tags import source_tags
 from edge.process import Process
@@ -55,6 +57,7 @@ class Historian:
         self._store = store
         self._thread = thread
         self._make = PointMaker(process.place, deadbands=deadbands(source_tags(process.settings, process.home)))
+        self._scans = Scans(process.place)
         self._queue: deque[_Waiting] = deque()
         self.stored = 0
         self.repeats = 0
@@ -64,6 +67,7 @@ class Historian:
 
     def reading(self, reading: Reading, _: Delivery) -> None:
         """Keep the tags that changed; QoS 0, so past the limit they are dropped and counted."""
+        self._scans.take(reading)
         if len(self._queue) >= QUEUE_LIMIT:
             self.readings_dropped += 1
             return
@@ -91,6 +95,18 @@ class Historian:
     def event(self, event: Event, delivery: Delivery) -> None:
         """Keep an event until it is stored."""
         self._queue.append(_Waiting(self._make.event(event), delivery.ack))
+
+    async def keep_vitals(self, vitals: Vitals) -> None:
+        """Keep how device and sources are, every ten seconds, until cancelled."""
+        while True:
+            await asyncio.sleep(PERIOD_S)
+            told = await asyncio.to_thread(vitals.points, time.time_ns())
+            self._queue.extend(_Waiting(point, _no_ack) for point in [*told, *self._scans.points()])
+
+    @property
+    def busy(self) -> bool:
+        """Whether more waits than one batch."""
+        return len(self._queue) > BATCH
 
     async def flush(self, forwarder: Forwarder | None) -> None:
         """Store what waits, every `flush_ms`, until cancelled; then once more."""
@@ -138,7 +154,10 @@ async def _watch(process: Process, historian: Historian, keeper: EvidenceKeeper,
         if keeper.trouble:
             state, reason = State.DEGRADED, keeper.trouble
         if forwarder is not None:
-            process.counters.update(archived=forwarder.state.written, archive_refused=forwarder.state.refused)
+            process.counters.update(
+                archived=forwarder.state.written, archive_refused=forwarder.state.refused,
+                archive_lost=forwarder.state.lost,
+            )  # fmt: skip
             historian.gauges.archive(forwarder.state)
             since = forwarder.state.failing_since
             if since:
@@ -160,7 +179,7 @@ async def main(process: Process) -> None:
         if settings.influx is not None:
             from edge.sinks.influx import open_archive  # three quarters of our start, and most devices have none
 
-            forwarder = Forwarder(store, open_archive(settings.influx, process.home))
+            forwarder = Forwarder(store, open_archive(settings.influx, process.home), settings.influx.backfill_per_s)
             forwarder.start()
         historian = Historian(process, store, thread)
         keeper = EvidenceKeeper(process.home, settings, sealing)
@@ -180,6 +199,8 @@ async def main(process: Process) -> None:
                     tasks.create_task(keeper.flush())
                     tasks.create_task(_watch(process, historian, keeper, forwarder))
                     tasks.create_task(Retention(process, store, thread).keep())
+                    tasks.create_task(Aggregation(store, thread, lambda: historian.busy).keep())
+                    tasks.create_task(historian.keep_vitals(Vitals(process.place, process.home)))
         finally:
             if forwarder is not None:
                 forwarder.stop()

@@ -153,7 +153,10 @@ class OpcUa(Section):
 
 
 class Influx(Section):
-    """An InfluxDB: version 1 takes `database` (and optionally user and password), 2 and 3 take org, bucket, token."""
+    """An InfluxDB: version 1 takes `database` (and optionally user and password), 2 and 3 take org, bucket, token.
+
+    What piled up during an outage follows beside what comes now, at no more than `backfill_per_s` points a second.
+    """
 
     version: Literal[1, 2, 3] = 1
     url: str
@@ -164,16 +167,21 @@ class Influx(Section):
     user: str = ""
     password_file: str = ""
     timeout_ms: Milliseconds = 5000
+    backfill_per_s: Annotated[float, Field(ge=100)] = 10_000.0
 
 
 class Historian(Section):
     """The local store, and where it is copied to. `evidence_mb`: the ring of what `plantedge replay` reads.
 
-    A new key seals the ring every `evidence_key_days`; the older ones go with what they sealed.
+    What was read and decided is kept for `raw_days`, its aggregates by the second for `second_days` and by the minute
+    for `minute_days` (windows of insight too), events for `event_days`; all within `quota_mb`, past which the oldest
+    readings go first. A new key seals the ring every `evidence_key_days`; the older ones go with what they sealed.
     """
 
     quota_mb: Annotated[int, Field(ge=16)] = 2048
     raw_days: Annotated[float, Field(gt=0)] = 7.0
+    second_days: Annotated[float, Field(gt=0)] = 90.0
+    minute_days: Annotated[float, Field(gt=0)] = 365.0
     event_days: Annotated[float, Field(gt=0)] = 365.0
     flush_ms: Milliseconds = 250
     evidence_mb: Annotated[int, Field(ge=4)] = 512

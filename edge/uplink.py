@@ -12,15 +12,15 @@ import logging
 import time
 
 import msgspec
-import psutil
 
 from bus import Address, Delivery, Tls
 from bus.client import ControlBus
 from bus.typed import Publisher, RateLimit, Reader
 from edge.host import metric_names as names
+from edge.host.load import read_machine
 from edge.process import Process
 from edge.security.identity import certificate_until_ns
-from edge.upstream.health import DeviceView, Machine
+from edge.upstream.health import DeviceView
 from edge.upstream.outbox import Outbox, today
 from schemas.errors import BusDisconnected, BusError, CodecError
 from schemas.fleet import FleetConfig, FleetDesired, FleetRequest, Health, Report
@@ -140,9 +140,9 @@ class Uplink:
         if not self._healths.take():
             return
         until_ns = certificate_until_ns(self._process.home / self._settings.identity)
+        machine = read_machine(time.monotonic() - self._started, str(self._process.home))
         health = self._view.health(
-            read_machine(self._started, str(self._process.home)), time.monotonic(), time.time_ns(), until_ns,
-            len(self._outbox), self._outbox.wire_bytes(today()),
+            machine, time.monotonic(), time.time_ns(), until_ns, len(self._outbox), self._outbox.wire_bytes(today())
         )  # fmt: skip
         try:
             self._outbox.put(UP_HEALTH, fitting(health))
@@ -241,18 +241,6 @@ def fitting(health: Health) -> Health:
         keep //= 2
         health = msgspec.structs.replace(health, processes=health.processes[:keep], pipelines=health.pipelines[:keep])
     return health
-
-
-def read_machine(started_s: float, path: str) -> Machine:
-    """Read what the operating system says; a board without a thermometer has the temperature None."""
-    temperatures = [
-        entry.current for entries in psutil.sensors_temperatures().values() for entry in entries if entry.current
-    ]
-    return Machine(
-        uptime_s=time.monotonic() - started_s, cpu_share=min(1.0, psutil.cpu_percent(None) / 100),
-        memory_share=psutil.virtual_memory().percent / 100, disk_share=psutil.disk_usage(path).percent / 100,
-        temperature_c=max(temperatures, default=None),
-    )  # fmt: skip
 
 
 def fleet_address(process: Process) -> Address:

@@ -25,6 +25,7 @@ class HistorianGauges:
         self._kept, self._not_kept = (metrics.counter(row) for row in (names.EVIDENCE_KEPT, names.EVIDENCE_DROPPED))
         self._evidence_bytes = metrics.gauge(names.EVIDENCE_BYTES)
         self._archived, self._refused = (metrics.counter(row) for row in (names.ARCHIVED, names.ARCHIVE_REFUSED))
+        self._lost = metrics.counter(names.ARCHIVE_LOST)
         self._behind, self._lag = (metrics.gauge(row) for row in (names.ARCHIVE_BEHIND, names.ARCHIVE_LAG_SECONDS))
 
     def stored(self, rows: int, repeats: int, dropped: int, waiting: int) -> None:
@@ -44,5 +45,6 @@ class HistorianGauges:
         """Show what the archive has taken."""
         self._archived.reach(state.written)
         self._refused.reach(state.refused)
+        self._lost.reach(state.lost)
         self._behind.set(state.behind)
         self._lag.set(time.monotonic() - state.failing_since if state.failing_since else 0.0)

@@ -75,7 +75,8 @@ class PointMaker:
             result_id=result.result_id, part_id=result.part_id, outcome=result.outcome.value,
             verdict=result.verdict.value, label=result.label, score=float(result.score), quality=result.quality.value,
             reason=result.reason or None, late=result.outcome == "late", total_ms=float(latency.total),
-            ingest_ms=float(latency.ingest), queue_ms=float(latency.queue), infer_ms=float(latency.infer),
+            ingest_ms=float(latency.ingest), queue_ms=float(latency.queue), preprocess_ms=float(latency.preprocess),
+            infer_ms=float(latency.infer), deadline_ms=float(result.deadline_ms),
         )  # fmt: skip
         return Point(series, result.time_ns, result.epoch, result.seq, text)
 
@@ -127,8 +128,12 @@ class PointMaker:
         return Point(series, reading.time_ns, reading.epoch, reading.seq, ",".join(parts))
 
     def _series(self, measurement: str, **tags: str) -> str:
-        known = {"site": self.place.site, "line": self.place.line, "node": self.place.node} | tags
-        return measurement + "".join(f",{name}={key(text)}" for name, text in sorted(known.items()))
+        return series_of(self.place, measurement, **tags)
+
+
+def series_of(place: Place, measurement: str, **tags: str) -> str:
+    """Return a series: a measurement, where the device stands, and further tags of few values."""
+    return measurement + "".join(f",{name}={key(text)}" for name, text in sorted((place.fields() | tags).items()))
 
 
 def _sample_fields(name: str, sample: Sample, last: tuple[Value, Quality, float] | None) -> list[str]:

@@ -6,17 +6,31 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
-from edge.history.store import Store
+from edge.history.store import Store, Tier
 from edge.host import metric_names as names
 from edge.process import Process
+from edge.settings import Historian
 from schemas.messages import Phase, Severity
 
 PERIOD_S = 60.0
-DAY_NS = 86_400 * 10**9
+DAY_S = 86_400
 ALARM_SHARE = 0.9
-EVICTION_ORDER = ("reading", "output", "insight", "result", "event")  # the first goes first
-RAW = ("reading", "output", "result", "insight")
+EVICTION_ORDER: Final[tuple[str | Tier, ...]] = (  # the first goes first
+    "reading", "metric", "scan", "output", Tier.SECOND, "result", "insight", Tier.MINUTE, "event",
+)  # fmt: skip
+
+
+def kept_days(settings: Historian) -> dict[str | Tier, float]:
+    """Return for how long each kind is kept."""
+    days: dict[str | Tier, float] = dict.fromkeys(EVICTION_ORDER, settings.raw_days)
+    return days | {
+        Tier.SECOND: settings.second_days,
+        Tier.MINUTE: settings.minute_days,
+        "insight": settings.minute_days,
+        "event": settings.event_days,
+    }
 
 
 class Retention:
@@ -38,22 +52,27 @@ class Retention:
 
     async def sweep(self) -> None:
         """Delete by age, then by quota; say so before the quota bites."""
-        now_ns = time.time_ns()
-        for measurement in RAW:
-            while await self._on_thread(
-                self._store.drop_before, measurement, now_ns - self._ns(self._settings.raw_days)
-            ):
+        now_s = time.time()
+        for kind, days in kept_days(self._settings).items():
+            while await self._drop(kind, int(now_s - days * DAY_S)):
                 pass
-        while await self._on_thread(self._store.drop_before, "event", now_ns - self._ns(self._settings.event_days)):
-            pass
         quota = self._settings.quota_mb * 1_000_000
-        used = await self._used()
+        used = await self._on_thread(self._store.size_bytes)
         self._alarm(used > ALARM_SHARE * quota, used, quota)
-        for measurement in EVICTION_ORDER:
-            while used > quota and await self._on_thread(self._store.drop_oldest, measurement):
-                used = await self._used()
+        for kind in EVICTION_ORDER:
+            while used > quota and await self._drop(kind, None):
+                used = await self._on_thread(self._store.size_bytes)
+        await self._on_thread(self._store.give_back)
         self._process.counters["store_mb"] = round(used / 1e6, 1)
         self._process.metrics.gauge(names.STORE_BYTES).set(used)
+
+    async def _drop(self, kind: str | Tier, before_s: int | None) -> int:
+        """Delete a chunk of one kind, of what is older than a time or of the oldest there is."""
+        if isinstance(kind, Tier):
+            return await self._on_thread(
+                self._store.drop_buckets, kind, *([] if before_s is None else [before_s // kind])
+            )
+        return await self._on_thread(self._store.drop, kind, *([] if before_s is None else [before_s * 10**9]))
 
     def _alarm(self, high: bool, used: int, quota: int) -> None:
         if high == self._alarmed:
@@ -63,12 +82,5 @@ class Retention:
         text = f"the store holds {used / 1e6:.0f} of {quota / 1e6:.0f} MB; past it the oldest readings go first"
         self._process.event("historian_quota", phase, severity, text, used_mb=used / 1e6, quota_mb=quota / 1e6)
 
-    async def _used(self) -> int:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._store.size_bytes)
-
-    async def _on_thread(self, drop: Callable[..., int], *arguments: object) -> int:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, drop, *arguments)
-
-    @staticmethod
-    def _ns(days: float) -> int:
-        return int(days * DAY_NS)
+    async def _on_thread(self, work: Callable[..., int], *arguments: object) -> int:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)

@@ -158,6 +158,8 @@ HISTORIAN_QUEUE = _gauge("historian_queue", "Points that wait to be stored.", _H
 STORE_BYTES = _gauge("historian_store_bytes", "Size of the local store.", _HISTORIAN)
 ARCHIVED = _counter("historian_archived", "Points that the archive (InfluxDB) took.", _HISTORIAN)
 ARCHIVE_REFUSED = _counter("historian_archive_refused", "Points that the archive refuses for ever.", _HISTORIAN)
+ARCHIVE_LOST = _counter("historian_archive_lost", "Points that went by age or quota before the archive had them.",
+                        _HISTORIAN)  # fmt: skip
 ARCHIVE_BEHIND = _gauge("historian_archive_behind_rows", "Points that the archive has not got yet.", _HISTORIAN)
 ARCHIVE_LAG_SECONDS = _gauge("historian_archive_lag_seconds", "For how long the archive has taken nothing.",
                              _HISTORIAN)  # fmt: skip

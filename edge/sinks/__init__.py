@@ -50,8 +50,8 @@ class LinesRefused(ArchiveError):
 class Archive(Protocol):
     """Takes stored points, in batches, at least once."""
 
-    def write(self, lines: list[str]) -> None:
-        """Write lines of line protocol (nanoseconds).
+    def write(self, lines: str) -> None:
+        """Write lines of line protocol (nanoseconds), one below the other.
 
         Raises:
             LinesRefused: something in these lines is wrong for ever.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+from edge.host.load import Machine
 from edge.models.slot_states import worst
 from edge.settings import Settings
 from schemas.fleet import Alert, Health, ModelHealth, Models, PipelineHealth, ProcessHealth
@@ -46,17 +47,6 @@ _REASON = {
     "historian_quota": "historian_quota",
 }
 _DRIFTED = frozenset({"inputs_changed", "model_degraded"})
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What the operating system says: shares are 0 to 1, the temperature in Celsius."""
-
-    uptime_s: float
-    cpu_share: float
-    memory_share: float
-    disk_share: float
-    temperature_c: float | None
 
 
 @dataclass

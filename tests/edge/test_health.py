@@ -2,8 +2,9 @@ import msgspec
 import pytest
 
 from bus.codec import decode, encode
+from edge.host.load import Machine
 from edge.settings import Device, Settings
-from edge.upstream.health import ALERT_CODES, DeviceView, Machine
+from edge.upstream.health import ALERT_CODES, DeviceView
 from schemas.fleet import Health, Models
 from schemas.messages import Drift, DriftSignal, Event, Insight, Phase, Severity, Slot, State, Status
 from schemas.topics import UP_HEALTH, UP_MODELS

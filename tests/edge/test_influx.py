@@ -18,7 +18,7 @@ from edge.settings import Influx
 from edge.sinks import Archive, ArchiveError, LinesRefused
 from edge.sinks.influx import open_archive
 
-LINES = ["result,pipeline=a n=1i 1000", "result,pipeline=a n=2i 2000"]
+LINES = "result,pipeline=a n=1i 1000\nresult,pipeline=a n=2i 2000"
 
 
 @dataclass
@@ -74,7 +74,7 @@ def test_version_2_gets_lines_in_nanoseconds_with_org_bucket_and_token(server: S
     assert path == "/api/v2/write"
     assert query == {"org": ["o"], "bucket": ["b"], "precision": ["ns"]}
     assert token == "Token not-a-secret"
-    assert body.decode().splitlines() == LINES
+    assert body.decode() == LINES
 
 
 def test_version_1_creates_its_database_once_and_then_writes(server: Server, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_version_1_creates_its_database_once_and_then_writes(server: Server, tmp
     assert [path for path, *_ in server.asked] == ["/query", "/write", "/write"]
     assert server.asked[1][1] == {"db": ["plantedge"], "precision": ["ns"]}
     assert server.asked[1][2].startswith("Basic ")
-    assert server.asked[1][3].decode().splitlines() == LINES
+    assert server.asked[1][3].decode() == LINES
 
 
 @pytest.mark.parametrize("version", [1, 2])

@@ -58,11 +58,11 @@ async def until(condition: Callable[[], Any], what: str, timeout_s: float, every
 class RunningLine:
     """`plantedge up` as a person starts it."""
 
-    def __init__(self, work: Path, parts_per_s: float) -> None:
-        """Start it."""
+    def __init__(self, work: Path, parts_per_s: float, *options: str) -> None:
+        """Start it, with further options of the command."""
         self.work = work
         self.home = work / "demo" / "device"
-        argv = [sys.executable, "-P", "-m", "edge.cli", "up", "--plain", "--parts-per-s", str(parts_per_s)]
+        argv = [sys.executable, "-P", "-m", "edge.cli", "up", "--plain", "--parts-per-s", str(parts_per_s), *options]
         # An installed device has its bytecode; to compile it at each start would cost the OPC UA server seconds.
         env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         with (work / "up.txt").open("wb") as said:

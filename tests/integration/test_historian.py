@@ -1,79 +1,24 @@
 """The historian with a real InfluxDB: an outage and a killed process lose nothing, and store nothing twice."""
 
 import asyncio
-import json
-import socket
+import contextlib
 import subprocess
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bus.mosquitto import free_port
 from bus.typed import Publisher
-from edge.history.query import count
-from schemas.messages import Latency, Outcome, Quality, Reading, Result, Sample, State, Verdict
-from schemas.topics import READING, RESULT, STATUS
+from edge.history.points import Point
+from edge.history.query import History, count
+from edge.history.store import FILE, Store
+from schemas.messages import Latency, Outcome, Phase, Quality, Reading, Result, Sample, State, Verdict
+from schemas.topics import EVENT, READING, RESULT, STATUS
 from tests.device import Device
+from tests.influx import WAIT_S, Influx
 
 USERS = ("historian", "runtime-safety", "connect-plc", "agent")
-WAIT_S = 20.0
-
-
-@dataclass
-class Influx:
-    """Debian's influxd on ports of its own; it can be stopped and started on the same data."""
-
-    program: Path
-    folder: Path
-    port: int = field(default_factory=free_port)
-    rpc: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        config = self.folder / "influxdb.conf"
-        config.write_text(
-            f'reporting-disabled = true\nbind-address = "127.0.0.1:{self.rpc}"\n[meta]\ndir = "{self.folder}/meta"\n'
-            f'[data]\ndir = "{self.folder}/data"\nwal-dir = "{self.folder}/wal"\n'
-            f'[http]\nbind-address = "127.0.0.1:{self.port}"\nlog-enabled = false\n[monitor]\nstore-enabled = false\n'
-        )
-        with (self.folder / "influxd.log").open("ab") as log:
-            self.process = subprocess.Popen([self.program, "-config", config], stdout=log, stderr=log, cwd=self.folder)
-        end = time.monotonic() + WAIT_S
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-            except OSError:
-                assert time.monotonic() < end, (self.folder / "influxd.log").read_text()[-2000:]
-                time.sleep(0.05)
-            else:
-                return
-
-    def stop(self) -> None:
-        if self.process:
-            self.process.terminate()
-            self.process.wait(WAIT_S)
-            self.process = None
-
-    def query(self, text: str) -> list[Any]:
-        """The values of the first series of an InfluxQL query, [] without one."""
-        asked = urllib.parse.urlencode({"db": "plantedge", "q": text, "epoch": "ns"})
-        with urllib.request.urlopen(f"{self.url}/query?{asked}", timeout=10) as answer:
-            series = json.load(answer)["results"][0].get("series", [])
-        return list(series[0]["values"]) if series else []
-
-    def count(self) -> int:
-        rows = self.query("select count(result_id) from result")
-        return int(rows[0][1]) if rows else 0
 
 
 @pytest.fixture
@@ -160,3 +105,45 @@ async def test_an_outage_and_killed_historians_lose_nothing_and_store_nothing_tw
     await until(lambda: influx.count() == total, f"{influx.count()} of {total} in InfluxDB")
     ids = [row[1] for row in influx.query("select result_id from result")]
     assert len(ids) == len(set(ids)) == total
+
+
+@pytest.mark.slow
+async def test_a_burst_over_the_brokers_window_survives_a_kill(device: Device) -> None:
+    total, flight = 4_000, 100  # the broker keeps 1,000 in flight, and sends them before anyone has subscribed
+    process = device.start("historian")
+    await until_connected(device, process)
+    async with device.user("runtime-safety") as runtime:
+        results = Publisher(runtime.bus, RESULT, Result, device.place, pipeline="caps")
+        for number in range(0, total, flight):
+            await asyncio.gather(*(results.deliver(result(one)) for one in range(number, number + flight)))
+        process.kill()
+        process.wait(5)
+        device.start("historian")
+    await until(lambda: count(device.home, "result") == total, "all are stored")
+
+
+@pytest.mark.slow
+async def test_the_quota_is_told_and_then_readings_go_before_what_was_decided(
+    tmp_path: Path, peer: Callable[[str], Path]
+) -> None:
+    peer("mosquitto")
+    made = Device(tmp_path, ("historian", "mirror"))
+    made.add("device.toml", "[historian]\nquota_mb = 16\n")
+    now_ns = time.time_ns()
+    with contextlib.closing(Store(made.home / "state" / FILE)) as store:
+        for at in range(0, 40_000, 5_000):
+            store.add(Point("reading,source=plc", now_ns + n, 1, n, f'a="{"x" * 400}"') for n in range(at, at + 5_000))
+        store.add(Point("result,pipeline=caps", now_ns + n, 1, n, "score=0.5") for n in range(1_000))
+        assert store.size_bytes() > 16_000_000
+        with made.running():
+            async with made.user("mirror") as mirror:
+                events = await mirror.hear(EVENT)
+                made.start("historian")
+                told = await events.until(lambda event: event.code == "historian_quota")
+                assert told.phase is Phase.NEW
+                assert "the oldest readings go first" in told.text
+                await until(lambda: store.size_bytes() <= 16_000_000, "the store keeps to its quota")
+    assert count(made.home, "result") == 1_000
+    left = History(made.home).rows("reading", 0, 2**62, limit=1).items
+    assert 0 < count(made.home, "reading") < 40_000
+    assert left[0].time_ns > now_ns + 1_000, "the oldest went"

@@ -1,0 +1,84 @@
+"""Stored text back into names and values: what `edge.history.points` wrote, read again.
+
+Source: InfluxDB line protocol reference (escaping of measurement, keys and string fields).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from edge.history.points import key
+from schemas.messages import Quality
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from schemas.messages import Value
+
+QUALITIES: Final = {"0i": Quality.BAD, "1i": Quality.UNCERTAIN, "2i": Quality.GOOD}
+_PART: Final = re.compile(r"((?:\\.|[^\\,=])+)(?:=((?:\\.|[^\\,])*))?(?:,|$)")
+_FIELD: Final = re.compile(r'((?:\\[,= ]|[^,=])+)=("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)', re.DOTALL)
+_ESCAPED: Final = re.compile(r"\\([,= ])")
+_QUOTED: Final = re.compile(r"\\([\\\"])")
+_QUALITY: Final = ".quality"
+
+
+class Series(NamedTuple):
+    """A series of the store: measurement and tags, by its number there."""
+
+    id: int
+    measurement: str
+    tags: Mapping[str, str]
+
+
+def series(number: int, text: str) -> Series:
+    """Return a series of its key in line protocol."""
+    (measurement, _), *tags = _PART.findall(text)
+    return Series(number, _plain(measurement), {_plain(name): _plain(tag) for name, tag in tags})
+
+
+def value(text: str) -> Value:
+    """Return a field's value."""
+    if text in ("true", "false"):
+        return text == "true"
+    if text.startswith('"'):
+        return _QUOTED.sub(r"\1", text[1:-1])
+    return int(text[:-1]) if text.endswith("i") else float(text)
+
+
+def fields(text: str) -> dict[str, Value]:
+    """Return all fields of a point, by their plain names."""
+    return {_plain(name): value(held) for name, held in _FIELD.findall(text)}
+
+
+@lru_cache(maxsize=4_096)
+def picker(name: str) -> Callable[[str], tuple[str | None, Quality] | None]:
+    """Return what finds one field in a point's text: its text there and its quality, None where it is not.
+
+    A tag that is Bad has a quality and no value. A point without a quality of the tag is Good.
+    """
+    escaped = key(name)
+    sign = escaped + "="
+    of_value = re.compile(rf"(?:^|,){re.escape(escaped)}=([^,]*)")
+    of_quality = re.compile(rf"(?:^|,){re.escape(escaped + _QUALITY)}=([^,]*)")
+
+    def pick(text: str) -> tuple[str | None, Quality] | None:
+        if sign not in text and escaped + _QUALITY not in text:
+            return None
+        if '"' in text:  # a name may stand inside a text
+            found = dict(_FIELD.findall(text))
+            held, said = found.get(escaped), found.get(escaped + _QUALITY)
+        else:
+            first, second = of_value.search(text), of_quality.search(text)
+            held, said = first[1] if first else None, second[1] if second else None
+        if held is None and said is None:
+            return None
+        return held, QUALITIES.get(said or "2i", Quality.BAD)
+
+    return pick
+
+
+def _plain(name: str) -> str:
+    return _ESCAPED.sub(r"\1", name) if "\\" in name else name
