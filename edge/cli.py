@@ -158,9 +158,22 @@ def _identity(given: argparse.Namespace) -> int:
 
 
 def _opcua(given: argparse.Namespace) -> int:
-    from edge.commands.opcua_users import set_user
+    home = _named(given)
+    if given.action == "user":
+        from edge.commands.opcua_users import set_user
 
-    return set_user(_named(given), given.name, remove=given.remove)
+        return set_user(home, given.name, remove=given.remove)
+    if given.action == "export":
+        from edge.commands.opcua_export import export
+
+        return export(home, given.out)
+    from edge.commands import opcua_trust
+
+    if given.action == "list":
+        return opcua_trust.show(home)
+    if given.action == "trust":
+        return opcua_trust.trust(home, given.what, users=given.users, issuer=given.issuer)
+    return opcua_trust.reject(home, given.what, users=given.users)
 
 
 def _plc(given: argparse.Namespace) -> int:
@@ -363,12 +376,28 @@ def _add_deploying(add: Callable[[str, Run, str], argparse.ArgumentParser]) -> N
     install = actions.add_parser("install", help="check the fleet's answer and put it in its place")
     install.add_argument("answer", type=Path, metavar="DIR", help="holds device.pem and ca.pem")
     actions.add_parser("show", help="print whose certificate is installed, and until when it is good")
-    opcua = add("opcua", _opcua, "say who may use the OPC UA server")
-    user = opcua.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser(
-        "user", help="add a user or change a password, which is asked for"
-    )
+    _add_opcua(add("opcua", _opcua, "say who may use the OPC UA server, or export its address space"))
+
+
+def _add_opcua(opcua: argparse.ArgumentParser) -> None:
+    actions = opcua.add_subparsers(dest="action", required=True, metavar="ACTION")
+    user = actions.add_parser("user", help="add a user or change a password, which is asked for")
     user.add_argument("name")
     user.add_argument("--remove", action="store_true", help="remove the user instead")
+    actions.add_parser("list", help="show the certificates that are trusted and those that were refused")
+    trust = actions.add_parser("trust", help="trust a certificate; a running server takes it up within seconds")
+    trust.add_argument(
+        "what", help="a thumbprint's beginning, of those refused, or a file: certificate or revocation list"
+    )
+    trust.add_argument("--issuer", action="store_true", help="an authority that only completes a chain")
+    reject = actions.add_parser("reject", help="trust a certificate no longer; its connections end")
+    reject.add_argument("what", help="a thumbprint's beginning")
+    for action in (trust, reject):
+        action.add_argument(
+            "--users", action="store_true", help="in the list of users' certificates, not of applications'"
+        )
+    export = actions.add_parser("export", help="write the address space as NodeSet2 XML")
+    export.add_argument("--out", type=Path, help="the file; without it, on the terminal")
 
 
 def _add_sim(sim: argparse.ArgumentParser) -> None:

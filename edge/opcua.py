@@ -9,58 +9,47 @@ import asyncio
 import gc
 import logging
 import time
-
-from asyncua.server.server import Server
+from collections.abc import Mapping
 
 from bus import Delivery
 from edge.flow import Flow
 from edge.host import metric_names as names
 from edge.models.slot_states import worst
+from edge.opcua_server.certificate import give_certificate
+from edge.opcua_server.channel import SecuredServer
+from edge.opcua_server.core import Core
+from edge.opcua_server.door import Door
+from edge.opcua_server.picture import fill
 from edge.opcua_server.requests import WriteRequests
-from edge.opcua_server.security import SecuredServer, Users, secure
-from edge.opcua_server.space import NAMESPACE, Space
-from edge.opcua_server.writing import Target, WritingServer
-from edge.plc.output_tags import manual_tags, own_tags
-from edge.plc.tags import Access, source_tags
-from edge.plc.writes import mode_tag
+from edge.opcua_server.space import Space
+from edge.opcua_server.writing import Target
 from edge.process import Process
-from edge.processes import CONNECT, PROCESSES, RUNTIME
-from edge.settings import Settings
+from edge.processes import CONNECT, RUNTIME
 from schemas.errors import StartError
 from schemas.messages import Insight, Reading, Result, Slot, Status
 from schemas.topics import INSIGHT, READING, RESULT, SLOT_STATE, STATUS
 
-
-def application_uri(settings: Settings) -> str:
-    """Return the server's application URI, the same over restarts."""
-    device = settings.device
-    return f"urn:plantedge:{device.site}:{device.line}:{device.node}"
+LOOK_AGAIN_S = 2.0  # at the trust lists and users
 
 
-async def start_server(process: Process) -> tuple[Server, Space]:
+async def start_server(process: Process) -> tuple[SecuredServer, Space]:
     """Build the address space and open the endpoint.
 
     Raises:
         StartError: the port is taken, or the address is not ours.
+        SettingsError: the users' file can't be read.
     """
     settings = process.settings
     logging.getLogger("asyncua").setLevel(logging.WARNING)
-    core = WritingServer(Users(settings.opcua, process.home), settings.opcua.writers)
-    server = SecuredServer(core)
+    for noisy in ("uaprocessor", "binary_server_asyncio"):  # what a client did wrong, it is told
+        logging.getLogger(f"asyncua.server.{noisy}").setLevel(logging.CRITICAL)
+    core = Core(settings.opcua)
+    server = SecuredServer(core, Door(settings.opcua, process.home), settings.opcua)
     await server.init()
     server.set_endpoint(settings.opcua.endpoint)
-    server.set_server_name(f"PlantEdge {settings.device.node}")
-    uri = application_uri(settings)
-    await server.set_application_uri(uri)
-    await secure(server, settings.opcua, process.home, uri)
-    space = Space(server, await server.register_namespace(NAMESPACE), settings.place)
-    await space.build(
-        source_tags(settings, process.home),
-        sorted(settings.pipelines),
-        [row.identity(instance) for row in PROCESSES for instance in settings.instances(row.instances_of)],
-        list(settings.outputs),
-    )
-    await _open_writes(process, core, space)
+    space, targets = await fill(server, settings, process.home)
+    await give_certificate(server, process.home, server.get_application_uri())
+    _open_writes(process, core, space, targets)
     try:
         await server.start()
     except OSError as error:
@@ -70,22 +59,11 @@ async def start_server(process: Process) -> tuple[Server, Space]:
     return server, space
 
 
-async def _open_writes(process: Process, core: WritingServer, space: Space) -> None:
-    """Let clients write the `rw` tags, but for those that only decisions write, and the modes of outputs."""
-    settings = process.settings
-    decided: dict[str, set[str]] = {}
-    paths: dict[str, Target] = {}
-    for pipeline, outputs in settings.outputs.items():
-        decided.setdefault(outputs.source, set()).update(own_tags(outputs) - manual_tags(outputs))
-        paths[f"Pipelines/{pipeline}/Mode"] = Target(outputs.source, mode_tag(pipeline))
-    for source, tags in source_tags(settings, process.home).items():
-        for tag in tags.values():
-            if tag.access is Access.WRITE and tag.name not in decided.get(source, ()):
-                paths[f"Sources/{source}/{tag.name}"] = Target(source, tag)
+def _open_writes(process: Process, core: Core, space: Space, paths: Mapping[str, Target]) -> None:
+    """Let operators write `paths`."""
     nodes = {(target.source, target.tag.name): path for path, target in paths.items()}
-    await space.allow_writes(paths)
     requests = WriteRequests(process, lambda target, value: space.hold(nodes[target.source, target.tag.name], value))
-    core.open_for({space.identifier(path): target for path, target in paths.items()}, requests.carry)
+    core.writes.open_for({space.identifier(path): target for path, target in paths.items()}, requests.carry)
 
 
 class Feed:
@@ -116,6 +94,7 @@ class Feed:
     def slot(self, slot: Slot, _: Delivery) -> None:
         """Take one slot's state: a pipeline is as well as that of its models which is furthest from serving."""
         self._slots[slot.model, slot.process] = slot
+        self._space.model(worst([one for one in self._slots.values() if one.model == slot.model]), time.time_ns())
         for name, pipeline in self._pipelines.items():
             where = RUNTIME.identity(pipeline.lane)
             if slot.process == where and slot.model in pipeline.models:
@@ -142,6 +121,12 @@ async def _tick(process: Process, space: Space) -> None:
         await asyncio.sleep(max(0.0, period_s - (time.monotonic() - started)))
 
 
+async def _look_again(server: SecuredServer) -> None:
+    while True:
+        await asyncio.sleep(LOOK_AGAIN_S)
+        await server.look_again()
+
+
 async def _watch(process: Process, feed: Feed) -> None:
     flow = Flow(lambda: feed.seen)
     while True:
@@ -165,6 +150,7 @@ async def main(process: Process) -> None:
         await process.read(STATUS, Status, feed.status)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_tick(process, space))
+            tasks.create_task(_look_again(server))
             tasks.create_task(_watch(process, feed))
     finally:
         gc.unfreeze()  # where settings have changed, another server follows in this interpreter

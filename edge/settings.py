@@ -139,17 +139,45 @@ class Engine(Section):
     watch: bool = False
 
 
+class OpcUaLimits(Section):
+    """What the OPC UA server gives: `subscriptions` to a session, `items` to a subscription, `all_items` to all."""
+
+    connections: Annotated[int, Field(ge=2, le=1000)] = 60
+    sessions: Annotated[int, Field(ge=1, le=500)] = 50
+    subscriptions: Annotated[int, Field(ge=1, le=100)] = 10
+    items: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+    all_items: Annotated[int, Field(ge=1, le=1_000_000)] = 100_000
+
+
+class Machine(Section):
+    """The machine's nameplate, as OPC UA shows it under Machines (OPC 40001-1). `product_instance_uri`: the maker's."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    manufacturer: Annotated[str, Field(min_length=1)]
+    serial_number: Annotated[str, Field(min_length=1)]
+    product_instance_uri: str = ""
+    model: str = ""
+    year_of_construction: Annotated[int | None, Field(ge=1900, le=9999)] = None
+    location: str = ""
+
+
 class OpcUa(Section):
     """The OPC UA server. `anonymous` lets a client without credentials read (never write).
 
-    `writers`: the names of those `users` who may write `rw` tags, and switch outputs to manual and back.
+    `users`: JSON of name -> hash (`plantedge opcua user`). `roles`: name -> what that user or user certificate may do;
+    who has none observes. An observer reads, also history; an operator writes `rw` tags too, switches outputs to manual
+    and back, and calls; an engineer hears the audit too. `any_client` takes every client's certificate, for trials;
+    otherwise `plantedge opcua trust` says which are taken. A folder `pki` is below `state/opcua`.
     """
 
     endpoint: str = "opc.tcp://127.0.0.1:4840"
     anonymous: bool = False
+    any_client: bool = False
     users: str = ""
-    writers: list[str] = []
+    roles: dict[str, Literal["observer", "operator", "engineer"]] = {}
     tick_ms: Milliseconds = 100
+    limits: OpcUaLimits = OpcUaLimits()
+    machine: Machine | None = None
 
 
 class Influx(Section):

@@ -13,6 +13,7 @@ PlantEdgeError
 ├── ConnectorError       a PLC or camera: the link
 │   └── TagError         one tag: its address, type or range
 ├── WriteRefused         a write that the write path turned down
+├── CertificateRefused   a certificate that may not enter; `code` names OPC UA's reason
 └── StartError           a process or peer that did not come up
 
 Each message says what happened, on which device, file or tag, and what to do.
@@ -75,6 +76,15 @@ class ConnectorError(PlantEdgeError):
 
 class TagError(ConnectorError):
     """One tag can't be read or written; the link itself is fine."""
+
+
+class CertificateRefused(PlantEdgeError):
+    """A certificate that may not enter. `code`: the name of OPC UA's StatusCode for the reason."""
+
+    def __init__(self, code: str, why: str) -> None:
+        """Keep the code beside the words."""
+        self.code = code
+        super().__init__(why)
 
 
 class WriteRefused(PlantEdgeError):

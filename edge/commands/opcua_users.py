@@ -17,7 +17,7 @@ LEAST_CHARACTERS = 8
 
 
 def set_user(home: Path, name: str, *, remove: bool = False) -> int:
-    """Add a user, give one a new password, or remove one; the server reads the file when it starts.
+    """Add a user, give one a new password, or remove one; a running server takes it up within seconds.
 
     Raises:
         StartError: the settings name no users' file, it can't be read, or the password will not do.
@@ -38,14 +38,12 @@ def set_user(home: Path, name: str, *, remove: bool = False) -> int:
     write_durably(path, json.dumps(known, indent=1).encode() + b"\n")
     path.chmod(0o600)
     give_to_owner_of(home, path)
-    print(
-        f"{path}: {name} {done}; it holds from the next start of the OPC UA server (systemctl restart plantedge@opcua)"
-    )
+    print(f"{path}: {name} {done}; a running OPC UA server takes it up within seconds")
     return 0
 
 
 def _hashed(password: str) -> str:
-    from edge.opcua_server.security import hash_password  # asyncua is slow to load: not before the person has typed
+    from edge.opcua_server.people import hash_password  # asyncua is slow to load: not before the person has typed
 
     return hash_password(password)
 

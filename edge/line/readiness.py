@@ -56,7 +56,7 @@ def proofs(ground: Ground, tally: Tally) -> list[Proof]:
         Proof("bus", "an inference result on the bus", "no inference result came over the bus", on_bus),
         Proof("historian", "the result in the historian", "the historian has stored no result", stored),
     ]
-    if ground.settings.opcua.anonymous:
+    if ground.settings.opcua.anonymous and ground.settings.opcua.any_client:
         probe = OpcUaProof(ground)
         found.append(Proof("opcua", "the result in OPC UA", "the OPC UA server shows no result", probe.seen))
     found.append(

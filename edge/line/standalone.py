@@ -92,7 +92,11 @@ def derived(contracts: Iterable[Contract], given: Given, broker: dict[str, objec
         "device": {"site": "local", "line": "local", "node": "edge"},
         "broker": broker,
         "runtime": {"folder": str(given.models.resolve()), "watch": given.watch},
-        "opcua": {"endpoint": given.opc_ua, "anonymous": True},  # nothing can be written: there is no PLC
+        "opcua": {
+            "endpoint": given.opc_ua,
+            "anonymous": True,
+            "any_client": True,
+        },  # nothing can be written: there is no PLC
         "cameras": {name: {"driver": "folder", "address": "."} for name in frames},  # not started: others publish
         "pipelines": pipelines,
     }

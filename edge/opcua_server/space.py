@@ -1,4 +1,4 @@
-"""The address space: Site/Line/Node -> Sources/<source>/<tag>, Pipelines/<pipeline>/..., Health/<process>.
+"""The address space: Site/Line/Node -> Sources/<source>/<tag>, Pipelines, Models and Health.
 
 NodeIds are strings in our namespace that follow the path (`demo/line1/edge1/Sources/plant/Line.Speed`), so they are the
 same after a restart. Values are coalesced: at most one write per node and tick, the newest wins.
@@ -10,19 +10,18 @@ import asyncio
 import time
 from collections.abc import Collection, Mapping
 from datetime import UTC
-from typing import NamedTuple
 
 from asyncua import ua
-from asyncua.common.node import Node
 from asyncua.server.server import Server
-from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 
+from edge.opcua_server.fields import HEALTH, INSIGHT, MODEL, OUTPUT, RESULT, SLOT, Field
+from edge.opcua_server.nodes import COMPONENT, FOLDER, ORGANIZES, Ids, New, Nodes, standard, string_id
+from edge.opcua_server.units import information
 from edge.plc.tags import Tag
 from schemas.messages import LINK_LOST, Insight, Quality, Reading, Result, Sample, Slot, Status, Value
 from schemas.topics import Place
 
-NAMESPACE = "urn:plantedge:device"
 YIELD_EVERY = 100  # writes between two turns of the loop: a burst must not starve the sessions
 _VARIANTS = {
     "bool": ua.VariantType.Boolean, "int16": ua.VariantType.Int16, "uint16": ua.VariantType.UInt16,
@@ -33,44 +32,6 @@ _VARIANTS = {
     "datetime": ua.VariantType.String,  # as the PLC tells it: its clock may have no zone, and UtcTime claims one
 }  # fmt: skip
 _NO_VALUE_YET = StatusCodes.BadWaitingForInitialData
-
-
-class Field(NamedTuple):
-    """A variable of a pipeline or process: browse name and type."""
-
-    name: str
-    variant: ua.VariantType
-    unit: str = ""
-
-
-RESULT_FIELDS = (
-    Field("ResultId", ua.VariantType.String),
-    Field("PartId", ua.VariantType.Int64),
-    Field("Verdict", ua.VariantType.String),
-    Field("Label", ua.VariantType.String),
-    Field("Score", ua.VariantType.Double),
-    Field("Late", ua.VariantType.Boolean),
-    Field("Outcome", ua.VariantType.String),
-    Field("LatencyMs", ua.VariantType.Double, "ms"),
-    Field("QueueMs", ua.VariantType.Double, "ms"),
-    Field("InferMs", ua.VariantType.Double, "ms"),
-    Field("Model", ua.VariantType.String),
-    Field("Version", ua.VariantType.String),
-    Field("Digest", ua.VariantType.String),
-    Field("Accepted", ua.VariantType.UInt64),
-    Field("Rejected", ua.VariantType.UInt64),
-)
-INSIGHT_FIELDS = (
-    Field("RatePerSecond", ua.VariantType.Double, "1/s"),
-    Field("P50Ms", ua.VariantType.Double, "ms"),
-    Field("P99Ms", ua.VariantType.Double, "ms"),
-    Field("DriftLevel", ua.VariantType.String),
-    Field("LateInWindow", ua.VariantType.Int64),
-    Field("DroppedInWindow", ua.VariantType.Int64),
-)
-SLOT_FIELDS = (Field("SlotPhase", ua.VariantType.String), Field("SlotReason", ua.VariantType.String))
-OUTPUT_FIELDS = (Field("Mode", ua.VariantType.String),)
-HEALTH_FIELDS = (Field("State", ua.VariantType.String), Field("Reason", ua.VariantType.String))
 
 
 def status_code(quality: Quality, reason: str) -> ua.StatusCode:
@@ -98,6 +59,12 @@ def _empty(variant: ua.VariantType, count: int) -> ua.Variant:
     return ua.Variant(None if variant is ua.VariantType.String else 0, variant)
 
 
+def defect_rate(verdicts: Mapping[str, int]) -> float | None:
+    """Return the share of `nok` among what was judged, None if nothing was."""
+    judged = verdicts.get("ok", 0) + verdicts.get("nok", 0)
+    return verdicts.get("nok", 0) / judged if judged else None
+
+
 def moment(time_ns: int) -> ua.DateTime:
     """Return a wall-clock time as OPC UA's DateTime (100 ns steps; asyncua takes microseconds)."""
     return ua.DateTime.fromtimestamp(time_ns / 1e9, UTC)
@@ -109,90 +76,101 @@ class Space:
     def __init__(self, server: Server, index: int, place: Place) -> None:
         """Start without nodes; `index` is our namespace's."""
         self._server = server
-        self._index = index
+        self.index = index
         self._root = f"{place.site}/{place.line}/{place.node}"
         self._place = place
-        self._folders: dict[str, Node] = {}
+        self._nodes = Nodes(server.iserver.aspace)
+        self._folders: dict[str, ua.NodeId] = {}
         self._types: dict[str, ua.VariantType] = {}
+        self._values: dict[str, ua.NodeId] = {}
         self._pending: dict[str, ua.DataValue] = {}
         self._counts: dict[tuple[str, str], int] = {}
         self.writes = 0
 
     # -- building -----------------------------------------------------------------------------------------------------
 
-    async def build(
+    def build(
         self,
         sources: Mapping[str, Mapping[str, Tag]],
-        pipelines: list[str],
-        processes: list[str],
+        pipelines: Mapping[str, Collection[str]],
+        processes: Collection[str],
         outputs: Collection[str] = (),
     ) -> None:
-        """Create all nodes; each waits for its first value. `outputs`: the pipelines that have some."""
-        for source, tags in sources.items():
-            for tag in tags.values():
-                await self._variable(
-                    f"Sources/{source}", tag.name, variant_of(tag), tag.unit, (tag.min, tag.max), tag.count
-                )
-        for pipeline in pipelines:
-            for field in RESULT_FIELDS + INSIGHT_FIELDS + SLOT_FIELDS:
-                await self._variable(f"Pipelines/{pipeline}", field.name, field.variant, field.unit)
-            for field in OUTPUT_FIELDS if pipeline in outputs else ():
-                await self._variable(f"Pipelines/{pipeline}", field.name, field.variant, field.unit)
-        for process in processes:
-            for field in HEALTH_FIELDS:
-                await self._variable(f"Health/{process}", field.name, field.variant, field.unit)
+        """Create all nodes; each waits for its first value.
 
-    async def _folder(self, path: str) -> Node:
+        `pipelines`: each with its models; `outputs`: the pipelines that have some.
+        """
+        for source, tags in sources.items():
+            self._folder(f"Sources/{source}")
+            for tag in tags.values():
+                self._tag(f"Sources/{source}", tag)
+        for pipeline in pipelines:
+            fields = (*RESULT, *INSIGHT, *SLOT, *(OUTPUT if pipeline in outputs else ()))
+            self._fields(f"Pipelines/{pipeline}", fields)
+        for model in sorted({model for models in pipelines.values() for model in models}):
+            self._fields(f"Models/{model}", MODEL)
+            for pipeline, models in pipelines.items():
+                if model in models:
+                    self._nodes.refer(self._folder(f"Models/{model}"), ORGANIZES, self._folder(f"Pipelines/{pipeline}"))
+        for process in processes:
+            self._fields(f"Health/{process}", HEALTH)
+
+    def _folder(self, path: str) -> ua.NodeId:
         known = self._folders.get(path)
         if known is not None:
             return known
         above, _, name = path.rpartition("/")
-        parent = await self._folder(above) if above else await self._device()
-        node = await parent.add_folder(self._node_id(path), ua.QualifiedName(name, self._index))
-        self._folders[path] = node
-        return node
+        parent = self._folder(above) if above else self._device()
+        made = self._nodes.object(New(self._node_id(path), self._name(name), parent, ORGANIZES, FOLDER))
+        self._folders[path] = made
+        return made
 
-    async def _device(self) -> Node:
+    def _device(self) -> ua.NodeId:
         known = self._folders.get("")
         if known is not None:
             return known
-        parent, path = self._server.nodes.objects, ""
+        parent, path = standard(Ids.ObjectsFolder), ""
         for name in (self._place.site, self._place.line, self._place.node):
             path = f"{path}/{name}" if path else name
-            parent = await parent.add_folder(self._string_id(path), ua.QualifiedName(name, self._index))
+            new = New(string_id(path, self.index), self._name(name), parent, ORGANIZES, FOLDER)
+            parent = self._nodes.object(new)
         self._folders[""] = parent
         return parent
 
-    async def _variable(
-        self,
-        folder: str,
-        name: str,
-        variant: ua.VariantType,
-        unit: str = "",
-        limits: tuple[float | None, float | None] = (None, None),
-        count: int = 0,
-    ) -> None:
-        parent = await self._folder(folder)
-        path = f"{folder}/{name}"
-        empty = _empty(variant, count)
-        node = await parent.add_variable(
-            self._node_id(path), ua.QualifiedName(name, self._index), empty, datatype=ua.NodeId(ua.Int32(variant.value))
-        )
-        if count:
-            rank = ua.Variant(ua.Int32(ua.ValueRank.OneDimension), ua.VariantType.Int32)
-            await self._server.write_attribute_value(node.nodeid, ua.DataValue(rank), AttributeIds.ValueRank)
-            size = ua.Variant([ua.UInt32(count)], ua.VariantType.UInt32)
-            await self._server.write_attribute_value(node.nodeid, ua.DataValue(size), AttributeIds.ArrayDimensions)
+    def _fields(self, folder: str, fields: Collection[Field]) -> None:
+        for field in fields:
+            kind = standard(Ids.AnalogUnitType if field.unit else Ids.BaseDataVariableType)
+            node = self._variable(f"{folder}/{field.name}", field.variant, kind, field.text)
+            self._unit(node, f"{folder}/{field.name}", field.unit)
+
+    def _tag(self, folder: str, tag: Tag) -> None:
+        path, limits = f"{folder}/{tag.name}", (tag.min, tag.max)
+        ranged = tag.min is not None and tag.max is not None and variant_of(tag) is not ua.VariantType.Boolean
+        kind = {
+            (True, True): Ids.AnalogUnitRangeType, (True, False): Ids.AnalogItemType,
+            (False, True): Ids.AnalogUnitType, (False, False): Ids.BaseDataVariableType,
+        }[ranged, bool(tag.unit)]  # fmt: skip
+        node = self._variable(path, variant_of(tag), standard(kind), tag.description, tag.count)
+        self._unit(node, path, tag.unit)
+        if ranged:
+            bounds = ua.Variant(ua.Range(Low=limits[0], High=limits[1]), ua.VariantType.ExtensionObject)
+            self._property(node, path, "EURange", bounds)
+
+    def _variable(self, path: str, variant: ua.VariantType, kind: ua.NodeId, text: str, count: int = 0) -> ua.NodeId:
+        folder, _, name = path.rpartition("/")
+        new = New(self._node_id(path), self._name(name), self._folder(folder), COMPONENT, kind, text)
         self._types[path] = variant
-        waiting = ua.DataValue(empty, StatusCode=_status(_NO_VALUE_YET))
-        await self._server.write_attribute_value(node.nodeid, waiting)
+        self._values[path] = new.node
+        waiting = ua.DataValue(_empty(variant, count), StatusCode=_status(_NO_VALUE_YET))
+        return self._nodes.variable(new, waiting, standard(variant.value), count)
+
+    def _unit(self, node: ua.NodeId, path: str, unit: str) -> None:
         if unit:
-            described = ua.EUInformation(DisplayName=ua.LocalizedText(unit), Description=ua.LocalizedText(unit))
-            await self._property(node, path, "EngineeringUnits", ua.Variant(described, ua.VariantType.ExtensionObject))
-        low, high = limits
-        if low is not None and high is not None:
-            bounds = ua.Variant(ua.Range(Low=low, High=high), ua.VariantType.ExtensionObject)
-            await self._property(node, path, "EURange", bounds)
+            described = ua.Variant(information(unit), ua.VariantType.ExtensionObject)
+            self._property(node, path, "EngineeringUnits", described)
+
+    def _property(self, node: ua.NodeId, path: str, name: str, value: ua.Variant) -> None:
+        self._nodes.property(self._node_id(f"{path}/{name}"), ua.QualifiedName(name, ua.UInt16(0)), node, value)
 
     async def allow_writes(self, paths: Collection[str]) -> None:
         """Show nodes as writable: their AccessLevel; who may is told by the StatusCode of a Write."""
@@ -203,21 +181,18 @@ class Space:
         """Return the identifier of the node at a path."""
         return f"{self._root}/{path}"
 
+    def _node_id(self, path: str) -> ua.NodeId:
+        return string_id(f"{self._root}/{path}", self.index)
+
+    def _name(self, name: str) -> ua.QualifiedName:
+        return ua.QualifiedName(name, ua.UInt16(self.index))
+
+    # -- values -------------------------------------------------------------------------------------------------------
+
     async def hold(self, path: str, value: Value) -> None:
         """Show at once what the PLC was read back to hold: a client that wrote reads it next."""
         self._put(path, value, moment(time.time_ns()), status_code(Quality.GOOD, ""))
         await self.write_pending()
-
-    async def _property(self, node: Node, path: str, name: str, value: ua.Variant) -> None:
-        await node.add_property(self._node_id(f"{path}/{name}"), ua.QualifiedName(name, 0), value)
-
-    def _node_id(self, path: str) -> ua.NodeId:
-        return self._string_id(f"{self._root}/{path}")
-
-    def _string_id(self, text: str) -> ua.NodeId:
-        return ua.NodeId(ua.String(text), ua.Int16(self._index), ua.NodeIdType.String)
-
-    # -- values -------------------------------------------------------------------------------------------------------
 
     def reading(self, reading: Reading) -> None:
         """Take one poll's samples."""
@@ -239,7 +214,8 @@ class Space:
         values: dict[str, Value] = {
             "ResultId": result.result_id, "PartId": result.part_id, "Verdict": result.verdict.value,
             "Label": result.label, "Score": result.score, "Late": result.outcome == "late",
-            "Outcome": result.outcome.value, "LatencyMs": result.latency.total, "QueueMs": result.latency.queue,
+            "Outcome": result.outcome.value, "LatencyMs": result.latency.total, "IngestMs": result.latency.ingest,
+            "QueueMs": result.latency.queue, "PreprocessMs": result.latency.preprocess,
             "InferMs": result.latency.infer, "Model": result.model, "Version": result.version,
             "Digest": result.digest,
         }  # fmt: skip
@@ -253,7 +229,8 @@ class Space:
         values: dict[str, Value] = {
             "RatePerSecond": insight.results / insight.window_s if insight.window_s else 0.0, "P50Ms": insight.p50_ms,
             "P99Ms": insight.p99_ms, "LateInWindow": insight.late, "DroppedInWindow": sum(insight.dropped.values()),
-            "DriftLevel": insight.drift.level,
+            "DriftLevel": insight.drift.level, "DefectRate": defect_rate(insight.verdicts),
+            "DriftScore": max((one.score for one in insight.drift.signals.values()), default=None),
         }  # fmt: skip
         self._put_all(f"Pipelines/{insight.pipeline}", values, moment(insight.time_ns))
 
@@ -261,6 +238,14 @@ class Space:
         """Take what the runtime of a pipeline has loaded for it."""
         values: dict[str, Value] = {"SlotPhase": slot.phase, "SlotReason": slot.reason}
         self._put_all(f"Pipelines/{pipeline}", values, moment(time_ns))
+
+    def model(self, slot: Slot, time_ns: int) -> None:
+        """Take what became of a model's slot."""
+        values: dict[str, Value] = {
+            "Version": slot.serving, "Digest": slot.digest, "Phase": slot.phase, "Reason": slot.reason,
+            "Process": slot.process,
+        }  # fmt: skip
+        self._put_all(f"Models/{slot.model}", values, moment(time_ns))
 
     def status(self, status: Status) -> None:
         """Take a process's state."""
@@ -281,14 +266,17 @@ class Space:
             return
         if value is None and not status.is_bad():
             status = _status(StatusCodes.GoodNoData)
-        content = None if value is None else ua.Variant(value, variant)  # asyncua refuses a Null variant here
+        nothing = value is None or status.is_bad()  # Part 4, 7.11: with a Bad status there is no value
+        content = ua.Variant() if nothing else ua.Variant(value, variant)
         self._pending[path] = ua.DataValue(content, StatusCode=status, SourceTimestamp=at)
 
     async def write_pending(self) -> int:
         """Write the newest value of each changed node; return how many."""
         pending, self._pending = self._pending, {}
+        now = moment(time.time_ns())
         for count, (path, value) in enumerate(pending.items(), start=1):
-            await self._server.write_attribute_value(self._node_id(path), value)
+            value.ServerTimestamp = now
+            await self._nodes.write(self._values[path], value)
             if count % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         self.writes += len(pending)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cloud.pki import Authority
-from edge.opcua_server.security import Users
+from edge.opcua_server.people import read_people
 from edge.settings import OpcUa
 from schemas.messages import State
 from schemas.topics import STATUS
@@ -105,9 +105,9 @@ def test_an_opcua_user_is_added_without_the_password_in_the_arguments(home: Path
     assert "scada added" in added.stdout
     assert stat.S_IMODE((home / "users.json").stat().st_mode) == 0o600
     assert "correct horse" not in (home / "users.json").read_text()
-    users = Users(OpcUa(users="users.json"), home)
-    assert users.get_user(None, "scada", "correct horse", b"certificate") is not None
-    assert users.get_user(None, "scada", "correct house", b"certificate") is None
+    people = read_people(OpcUa(users="users.json"), home)
+    assert people.known("scada", "correct horse") is not None
+    assert people.known("scada", "correct house") is None
     plantedge("opcua", "--home", home, "user", "scada", "--remove")
     assert json.loads((home / "users.json").read_text()) == {}
 

@@ -13,7 +13,7 @@ import pytest
 
 from bus.mosquitto import free_port
 from bus.typed import Publisher
-from edge.opcua_server.security import hash_password
+from edge.opcua_server.people import hash_password
 from schemas.messages import LINK_LOST, Latency, Outcome, Quality, Reading, Result, Sample, State, Verdict
 from schemas.topics import READING, RESULT, STATUS
 from tests.device import Device
@@ -42,6 +42,7 @@ deadline_ms = 50
 [opcua]
 endpoint = "opc.tcp://127.0.0.1:{port}"
 anonymous = true
+any_client = true
 users = "users.json"
 tick_ms = 100
 """
@@ -177,7 +178,7 @@ async def test_a_bad_tag_is_bad_in_opcua_and_a_subscriber_is_told(server: Server
 async def test_who_may_open_a_session(server: Server, client: Client) -> None:
     await until_up(server)
     none = await client(policy="None", mode="None", read=["Health/opcua/State"])
-    assert "BadUserAccessDenied" in none["error"]
+    assert "BadSecurityModeRejected" in none["error"]
     assert none["endpoints"] >= 3, "discovery works without security"
     sign = await client(mode="Sign", read=["Health/opcua/State"])
     assert "values" in sign

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bus.mosquitto import free_port
-from edge.opcua_server.security import hash_password
+from edge.opcua_server.people import hash_password
 from edge.sim import control
 from schemas.messages import State
 from schemas.topics import EVENT, STATUS
@@ -41,7 +41,8 @@ deadline_ms = 50
 endpoint = "opc.tcp://127.0.0.1:{port}"
 anonymous = true
 users = "users.json"
-writers = ["operator"]
+any_client = true
+roles = {{ operator = "operator" }}
 tick_ms = 50
 """
 

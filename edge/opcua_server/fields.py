@@ -1,0 +1,70 @@
+"""THE TABLE of what stands below a pipeline, a model and a process in the address space.
+
+`python -m edge.opcua_server.reference` writes docs/reference/opcua.md from here.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from asyncua.ua import VariantType
+
+
+class Field(NamedTuple):
+    """A variable: browse name, type, unit, and what it says."""
+
+    name: str
+    variant: VariantType
+    text: str
+    unit: str = ""
+
+
+RESULT: Final = (
+    Field("ResultId", VariantType.String, "the newest part's result, the same on the bus and in the historian"),
+    Field("PartId", VariantType.Int64, "the part's number, where the line counts parts"),
+    Field("Verdict", VariantType.String, "`ok`, `nok` or `unknown`"),
+    Field("Label", VariantType.String, "what the model named"),
+    Field("Score", VariantType.Double, "how sure it was, 0 to 1"),
+    Field("Late", VariantType.Boolean, "whether the result came after its deadline"),
+    Field("Outcome", VariantType.String, "`result`, `late` or why there is none"),
+    Field("LatencyMs", VariantType.Double, "from trigger to published", "ms"),
+    Field("IngestMs", VariantType.Double, "of that: from trigger to received", "ms"),
+    Field("QueueMs", VariantType.Double, "of that: waiting", "ms"),
+    Field("PreprocessMs", VariantType.Double, "of that: preparing the input", "ms"),
+    Field("InferMs", VariantType.Double, "of that: the model", "ms"),
+    Field("Model", VariantType.String, "which model judged"),
+    Field("Version", VariantType.String, "its version"),
+    Field("Digest", VariantType.String, "its SHA-256"),
+    Field("Accepted", VariantType.UInt64, "parts judged `ok` since the server started"),
+    Field("Rejected", VariantType.UInt64, "parts judged `nok` since the server started"),
+)
+INSIGHT: Final = (
+    Field("RatePerSecond", VariantType.Double, "results in the last ten seconds", "1/s"),
+    Field("P50Ms", VariantType.Double, "median latency in the last ten seconds", "ms"),
+    Field("P99Ms", VariantType.Double, "99th percentile of it", "ms"),
+    Field("DefectRate", VariantType.Double, "`nok` of all judged in the last ten seconds, 0 to 1"),
+    Field("DriftLevel", VariantType.String, "`off`, `learning`, `ok`, `inputs_changed` or `model_degraded`"),
+    Field("DriftScore", VariantType.Double, "the statistic that has gone furthest; 1 lies on its limit"),
+    Field("LateInWindow", VariantType.Int64, "results after their deadline in the last ten seconds"),
+    Field("DroppedInWindow", VariantType.Int64, "inputs that were dropped in the last ten seconds"),
+)
+SLOT: Final = (
+    Field(
+        "SlotPhase",
+        VariantType.String,
+        "`loading`, `active` or `rejected`: of its models, the one furthest from serving",
+    ),
+    Field("SlotReason", VariantType.String, "why"),
+)
+OUTPUT: Final = (Field("Mode", VariantType.String, "`auto` or `manual`: who owns the outputs; operators write it"),)
+MODEL: Final = (
+    Field("Version", VariantType.String, "the version that serves, empty for none"),
+    Field("Digest", VariantType.String, "SHA-256 of the version in the slot"),
+    Field("Phase", VariantType.String, "`loading`, `active` or `rejected`"),
+    Field("Reason", VariantType.String, "why"),
+    Field("Process", VariantType.String, "the runtime whose slot this is; of two, the one further from serving"),
+)
+HEALTH: Final = (
+    Field("State", VariantType.String, "`starting`, `active` (data flows), `idle`, `degraded` or `stopped`"),
+    Field("Reason", VariantType.String, "why"),
+)

@@ -1,0 +1,21 @@
+"""What the server gives to whom at most. What a person may want to change is in `[opcua.limits]`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MOST_NODES_PER_CALL: Final = 1000  # of a Read, Browse or CreateMonitoredItems: some 20 ms of the loop
+MOST_WRITES_PER_CALL: Final = 32  # a source takes 40 writes a second
+CHUNK_BYTES: Final = 65535
+REQUEST_BYTES: Final = 1024 * 1024
+WAITING_REQUESTS: Final = 64  # of one connection, each at most a chunk
+SEND_BUFFER_BYTES: Final = 256 * 1024  # over this a client that does not read is not served
+READS_AGAIN_S: Final = 20.0  # a client that does not read for so long is cut off
+UNACTIVATED_S: Final = 10.0  # a connection or session without a user ends after this
+SHORTEST_PUBLISHING_MS: Final = 50.0
+LONGEST_PUBLISHING_MS: Final = 60_000.0
+LONGEST_QUEUE: Final = 100  # values of one item that wait for the client
+LONGEST_EVENT_QUEUE: Final = 1000
+NOTIFICATIONS_PER_PUBLISH: Final = 1000
+UNACKNOWLEDGED: Final = 20  # messages of a subscription that can be asked for again
+WAITING_PUBLISHES: Final = 10  # publish requests of a session that wait for news, plus its subscriptions

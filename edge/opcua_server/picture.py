@@ -1,0 +1,62 @@
+"""Fills a server with what a device's settings say is there: the address space without any value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from asyncua.server.server import Server
+
+from edge.opcua_server.machine import DI, MACHINERY, add_machine
+from edge.opcua_server.nodes import NAMESPACE, Nodes
+from edge.opcua_server.space import Space
+from edge.opcua_server.writing import Target
+from edge.plc.output_tags import manual_tags, own_tags
+from edge.plc.tags import Access, Tag, source_tags
+from edge.plc.writes import mode_tag
+from edge.processes import PROCESSES
+from edge.settings import Settings
+
+
+def application_uri(settings: Settings) -> str:
+    """Return the server's application URI, the same over restarts."""
+    device = settings.device
+    return f"urn:plantedge:{device.site}:{device.line}:{device.node}"
+
+
+def write_targets(settings: Settings, sources: Mapping[str, Mapping[str, Tag]]) -> dict[str, Target]:
+    """Return what operators may write, by path: `rw` tags but for those that only decisions write, and output modes."""
+    decided: dict[str, set[str]] = {}
+    paths: dict[str, Target] = {}
+    for pipeline, outputs in settings.outputs.items():
+        decided.setdefault(outputs.source, set()).update(own_tags(outputs) - manual_tags(outputs))
+        paths[f"Pipelines/{pipeline}/Mode"] = Target(outputs.source, mode_tag(pipeline))
+    for source, tags in sources.items():
+        for tag in tags.values():
+            if tag.access is Access.WRITE and tag.name not in decided.get(source, ()):
+                paths[f"Sources/{source}/{tag.name}"] = Target(source, tag)
+    return paths
+
+
+async def fill(server: Server, settings: Settings, home: Path) -> tuple[Space, dict[str, Target]]:
+    """Name an initialised server and build its address space; return also what may be written, by path."""
+    uri = application_uri(settings)
+    server.set_server_name(f"PlantEdge {settings.device.node}")
+    await server.set_application_uri(uri)
+    space = Space(server, await server.register_namespace(NAMESPACE), settings.place)
+    sources = source_tags(settings, home)
+    targets = write_targets(settings, sources)
+    space.build(
+        sources,
+        {name: sorted(settings.pipelines[name].models) for name in sorted(settings.pipelines)},
+        [row.identity(instance) for row in PROCESSES for instance in settings.instances(row.instances_of)],
+        list(settings.outputs),
+    )
+    await space.allow_writes(targets)
+    if settings.opcua.machine is not None:
+        standards = await server.register_namespace(DI), await server.register_namespace(MACHINERY)
+        nodes = Nodes(server.iserver.aspace)
+        add_machine(
+            nodes, space.index, standards, settings.opcua.machine, f"{uri}:{settings.opcua.machine.serial_number}"
+        )
+    return space, targets

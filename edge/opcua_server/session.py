@@ -1,0 +1,201 @@
+"""A client's session: what it may do by its user's role, what it owns, and how much it may ask at once."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from asyncua import ua
+from asyncua.common.utils import ServiceError
+from asyncua.crypto.permission_rules import User
+from asyncua.server.internal_session import InternalSession
+from asyncua.ua.object_ids import ObjectIds
+from asyncua.ua.status_codes import StatusCodes
+
+from edge.opcua_server.limits import MOST_NODES_PER_CALL, MOST_WRITES_PER_CALL
+from edge.opcua_server.people import Person, Right
+from edge.opcua_server.subscriptions import Publish, Request
+from edge.opcua_server.writing import wanted_of
+
+if TYPE_CHECKING:
+    from edge.opcua_server.core import Core
+
+# Methods that tell a subscriber its own state: whoever reads may call them.
+READERS_METHODS: Final = frozenset({
+    ObjectIds.ConditionType_ConditionRefresh, ObjectIds.ConditionType_ConditionRefresh2,
+    ObjectIds.Server_GetMonitoredItems, ObjectIds.Server_ResendData,
+})  # fmt: skip
+Asked = TypeVar("Asked")
+
+
+class Session(InternalSession):
+    """asyncua's session, whose writes go to the PLC, and which touches its own subscriptions alone."""
+
+    def __init__(self, core: Core, name: str) -> None:
+        """Open it, not yet activated, under a token that nobody can guess: asyncua counts from 1000."""
+        super().__init__(core, core.aspace, core.subscriptions, name, external=True)
+        core.unregister_external_session(self)
+        self.auth_token = ua.NodeId(ua.ByteString(secrets.token_bytes(32)), ua.Int16(0), ua.NodeIdType.ByteString)
+        core.register_external_session(self)
+        self._core = core
+        self.made_s = time.monotonic()
+        self.certificate: bytes | None = None  # the client's: the session is tied to it
+        self.admitted: Person | None = None  # who the next activation is for
+
+    def may(self, right: Right) -> bool:
+        """Whether the session's user has a right."""
+        return isinstance(self.user, Person) and self.user.may(right)
+
+    def activate_session(self, params: Any, peer_certificate: bytes | None) -> Any:
+        """Let in whom the door has admitted.
+
+        Raises:
+            ServiceError: nobody was.
+        """
+        person, self.admitted = self.admitted, None
+        if person is None:
+            raise ServiceError(StatusCodes.BadIdentityTokenRejected)
+        result = super().activate_session(params, peer_certificate)
+        self.user = cast(User, person)
+        return result
+
+    async def close_session(self, delete_subs: bool = True) -> None:
+        """Close it, and its subscriptions with it, whatever the client asked for."""
+        await super().close_session(True)
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    async def read(self, params: Any) -> list[ua.DataValue]:
+        """Read attributes."""
+        _few(params.NodesToRead)
+        return await super().read(params)
+
+    async def browse(self, params: Any) -> list[Any]:
+        """Browse."""
+        _few(params.NodesToBrowse)
+        return await super().browse(params)
+
+    async def translate_browsepaths_to_nodeids(self, params: list[Any]) -> list[Any]:
+        """Find nodes by path."""
+        return await super().translate_browsepaths_to_nodeids(_few(params))
+
+    async def history_read(self, params: Any) -> list[Any]:
+        """Read history."""
+        _few(params.NodesToRead)
+        if not self.may(Right.HISTORY):
+            denied = _status(StatusCodes.BadUserAccessDenied)
+            return [ua.HistoryReadResult(StatusCode=denied) for _ in params.NodesToRead]
+        return await super().history_read(params)
+
+    # -- changing -----------------------------------------------------------------------------------------------------
+
+    async def write(self, params: Any) -> list[ua.StatusCode]:
+        """Ask for all nodes at once, and answer when each is settled."""
+        nodes = params.NodesToWrite
+        if len(nodes) > MOST_WRITES_PER_CALL:
+            return [_status(StatusCodes.BadTooManyOperations) for _ in nodes]
+        user = (self.user.name or "") if self.may(Right.WRITE) else ""
+        return list(await asyncio.gather(*(self._core.writes.carry_out(user, wanted_of(one)) for one in nodes)))
+
+    async def call(self, params: list[Any]) -> list[Any]:
+        """Call methods."""
+        _few(params)
+        return [await self._call(one) for one in params]
+
+    async def _call(self, one: Any) -> Any:
+        method = one.MethodId
+        readers = method.NamespaceIndex == 0 and method.Identifier in READERS_METHODS
+        if not self.may(Right.READ if readers else Right.CALL):
+            return ua.CallMethodResult(StatusCode=_status(StatusCodes.BadUserAccessDenied))
+        return (await super().call([one]))[0]
+
+    # -- subscriptions ------------------------------------------------------------------------------------------------
+
+    def _own(self, subscription_id: int) -> None:
+        found = self._core.subscriptions.subscriptions.get(subscription_id)
+        if found is None or found.session_id != self.session_id:
+            raise ServiceError(StatusCodes.BadSubscriptionIdInvalid)
+
+    async def create_subscription(self, params: Any, callback: Publish, request_callback: Request | None = None) -> Any:
+        """Begin a subscription."""
+        return await super().create_subscription(params, callback, request_callback)
+
+    async def create_monitored_items(self, params: Any) -> list[Any]:
+        """Watch nodes."""
+        self._own(params.SubscriptionId)
+        _few(params.ItemsToCreate)
+        return await super().create_monitored_items(params)
+
+    async def modify_monitored_items(self, params: Any) -> list[Any]:
+        """Change filters and queues."""
+        self._own(params.SubscriptionId)
+        _few(params.ItemsToModify)
+        return await super().modify_monitored_items(params)
+
+    async def delete_monitored_items(self, params: Any) -> list[ua.StatusCode]:
+        """Watch no longer."""
+        self._own(params.SubscriptionId)
+        return await super().delete_monitored_items(params)
+
+    async def set_monitoring_mode(self, params: Any) -> list[ua.StatusCode]:
+        """Disable, sample or report."""
+        self._own(params.SubscriptionId)
+        return await super().set_monitoring_mode(params)
+
+    async def set_publishing_mode(self, params: Any) -> list[ua.StatusCode]:
+        """Tell news, or keep-alives only."""
+        results: list[ua.StatusCode] = []
+        for number in params.SubscriptionIds:
+            one = ua.SetPublishingModeParameters(PublishingEnabled=params.PublishingEnabled, SubscriptionIds=[number])
+            results += await self._each(number, super().set_publishing_mode, one)
+        return results
+
+    async def delete_subscriptions(self, ids: list[int]) -> list[ua.StatusCode]:
+        """End own subscriptions."""
+        results: list[ua.StatusCode] = []
+        for number in ids:
+            results += await self._each(number, super().delete_subscriptions, [number])
+        return results
+
+    async def _each(self, number: int, carry: Callable[[Any], Any], params: object) -> list[ua.StatusCode]:
+        try:
+            self._own(number)
+        except ServiceError as error:
+            return [_status(error.code)]
+        return cast("list[ua.StatusCode]", await carry(params))
+
+    def modify_subscription(self, params: Any) -> Any:
+        """Change a subscription's intervals."""
+        self._own(params.SubscriptionId)
+        return super().modify_subscription(params)
+
+    def republish(self, params: Any) -> Any:
+        """Send a message again."""
+        self._own(params.SubscriptionId)
+        return super().republish(params)
+
+    def publish(self, acks: Iterable[Any] | None = None) -> tuple[int, list[ua.StatusCode]]:
+        """Take acknowledgements; asyncua would take them for anybody's."""
+        return self._core.subscriptions.acknowledge(self.session_id, acks or [])
+
+    async def transfer_subscriptions(  # type: ignore[override]  # asyncua's own session takes it too
+        self, params: Any, callback: Publish
+    ) -> list[Any]:
+        """Give nobody another session's subscriptions: those of an ended one are gone, the others are in use."""
+        gone = _status(StatusCodes.BadSubscriptionIdInvalid)
+        return [ua.TransferResult(StatusCode=gone) for _ in params.SubscriptionIds]
+
+
+def _few(asked: Sequence[Asked]) -> list[Asked]:
+    if not asked:
+        raise ServiceError(StatusCodes.BadNothingToDo)
+    if len(asked) > MOST_NODES_PER_CALL:
+        raise ServiceError(StatusCodes.BadTooManyOperations)
+    return list(asked)
+
+
+def _status(code: int) -> ua.StatusCode:
+    return ua.StatusCode(ua.UInt32(code))

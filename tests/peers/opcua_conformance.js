@@ -1,0 +1,239 @@
+// An independent OPC UA client that a test drives: one JSON request a line on stdin, one JSON answer a line on stdout.
+// Requests are {"do": NAME, ...}; see `can` below. The first answer says that it is there.
+"use strict";
+const readline = require("readline");
+const opcua = require("node-opcua-client");
+
+const clients = {};
+const sessions = {};
+const subscriptions = {};
+
+function plain(variant) {
+  if (!variant || variant.value === undefined || variant.value === null) return null;
+  const number = variant.dataType === opcua.DataType.Int64 || variant.dataType === opcua.DataType.UInt64;
+  const value = variant.value;
+  if (number) return variant.arrayType ? value.map((one) => one[0] * 2 ** 32 + one[1]) : value[0] * 2 ** 32 + value[1];
+  if (ArrayBuffer.isView(value)) return Array.from(value);
+  if (value && value.low !== undefined) return [value.low, value.high];
+  if (value && value.unitId !== undefined)
+    return { unitId: value.unitId, namespaceUri: value.namespaceUri, text: value.displayName.text };
+  if (value && value.text !== undefined) return value.text;
+  return value && value.toString && typeof value === "object" && !Array.isArray(value) ? value.toString() : value;
+}
+
+function shown(data) {
+  return {
+    value: plain(data.value),
+    type: data.value ? opcua.DataType[data.value.dataType] : null,
+    status: data.statusCode.name,
+    code: data.statusCode.value,
+    sourceMs: data.sourceTimestamp ? data.sourceTimestamp.getTime() : null,
+    serverMs: data.serverTimestamp ? data.serverTimestamp.getTime() : null,
+  };
+}
+
+const can = {
+  // {client, endpoint, policy, mode, certificate, key, uri}: a secure channel; its endpoints
+  async connect(ask) {
+    const options = {
+      applicationName: "PlantEdgeTest",
+      securityPolicy: opcua.SecurityPolicy[ask.policy || "Basic256Sha256"],
+      securityMode: opcua.MessageSecurityMode[ask.mode || "SignAndEncrypt"],
+      endpointMustExist: false,
+      requestedSessionTimeout: ask.timeoutMs || 60000,
+      transportTimeout: 20000,
+      connectionStrategy: { maxRetry: 0, initialDelay: 100 },
+    };
+    if (ask.certificate) Object.assign(options, { certificateFile: ask.certificate, privateKeyFile: ask.key });
+    if (ask.uri) options.applicationUri = ask.uri;
+    const client = opcua.OPCUAClient.create(options);
+    client.on("connection_lost", () => (client.lost = true));
+    await client.connect(ask.endpoint);
+    clients[ask.client] = client;
+    return {};
+  },
+  async endpoints(ask) {
+    const found = await clients[ask.client].getEndpoints();
+    return found.map((one) => ({
+      policy: one.securityPolicyUri.split("#")[1],
+      mode: opcua.MessageSecurityMode[one.securityMode],
+      tokens: one.userIdentityTokens.map((token) => opcua.UserTokenType[token.tokenType]),
+    }));
+  },
+  async lost(ask) {
+    return Boolean(clients[ask.client].lost);
+  },
+  async reset() {
+    await Promise.allSettled(Object.values(clients).map((client) => client.disconnect()));
+    for (const held of [clients, sessions, subscriptions]) for (const name of Object.keys(held)) delete held[name];
+    return {};
+  },
+  async disconnect(ask) {
+    await clients[ask.client].disconnect();
+    delete clients[ask.client];
+    return {};
+  },
+  // {client, session, user, password} or {certificate, key} (files) or neither: anonymous
+  async session(ask) {
+    const identity = { type: opcua.UserTokenType.Anonymous };
+    if (ask.user)
+      Object.assign(identity, { type: opcua.UserTokenType.UserName, userName: ask.user, password: ask.password });
+    if (ask.certificate)
+      Object.assign(identity, {
+        type: opcua.UserTokenType.Certificate,
+        certificateData: opcua.readCertificate ? opcua.readCertificate(ask.certificate) : pem(ask.certificate),
+        privateKey: require("fs").readFileSync(ask.key, "utf8"),
+      });
+    const session = await clients[ask.client].createSession(identity);
+    sessions[ask.session] = session;
+    return { namespaces: await session.readNamespaceArray() };
+  },
+  async close(ask) {
+    await sessions[ask.session].close(ask.deleteSubscriptions !== false);
+    return {};
+  },
+  // {session, nodes: [id, ...], attribute}
+  async read(ask) {
+    const attributeId = opcua.AttributeIds[ask.attribute || "Value"];
+    const found = await sessions[ask.session].read(ask.nodes.map((nodeId) => ({ nodeId, attributeId })));
+    return found.map(shown);
+  },
+  // {session, node}: names, NodeIds and types of what it refers to
+  async browse(ask) {
+    const result = await sessions[ask.session].browse({
+      nodeId: ask.node,
+      browseDirection: opcua.BrowseDirection.Forward,
+      includeSubtypes: true,
+      resultMask: 63,
+    });
+    return result.references.map((one) => ({
+      name: one.browseName.name,
+      index: one.browseName.namespaceIndex,
+      node: one.nodeId.toString(),
+      type: one.typeDefinition.toString(),
+      reference: one.referenceTypeId.toString(),
+    }));
+  },
+  async write(ask) {
+    const value = { dataType: opcua.DataType[ask.type], value: ask.value };
+    const attributeId = opcua.AttributeIds.Value;
+    return (await sessions[ask.session].write({ nodeId: ask.node, attributeId, value: { value } })).name;
+  },
+  async call(ask) {
+    const inputArguments = (ask.arguments || []).map(([type, value]) => ({ dataType: opcua.DataType[type], value }));
+    const result = await sessions[ask.session].call({ objectId: ask.object, methodId: ask.method, inputArguments });
+    return result.statusCode.name;
+  },
+  async history(ask) {
+    const found = await sessions[ask.session].readHistoryValue(ask.node, new Date(Date.now() - 60000), new Date());
+    return found.statusCode.name;
+  },
+  // {session, subscription, publishingMs, lifetime, keepAlive, most}
+  async subscribe(ask) {
+    const made = await sessions[ask.session].createSubscription2({
+      requestedPublishingInterval: ask.publishingMs === undefined ? 50 : ask.publishingMs,
+      requestedLifetimeCount: ask.lifetime || 1000,
+      requestedMaxKeepAliveCount: ask.keepAlive || 20,
+      maxNotificationsPerPublish: ask.most || 0,
+      publishingEnabled: true,
+    });
+    subscriptions[ask.subscription] = { made, seen: {}, messages: [] };
+    made.on("raw_notification", (message) => subscriptions[ask.subscription].messages.push(sizes(message)));
+    return { id: made.subscriptionId, publishingMs: made.publishingInterval, lifetime: made.lifetimeCount };
+  },
+  // {subscription, node, item, samplingMs, queue, discardOldest, deadband: [type, value], trigger}
+  async monitor(ask) {
+    const held = subscriptions[ask.subscription];
+    const parameters = {
+      samplingInterval: ask.samplingMs || 0,
+      queueSize: ask.queue || 1,
+      discardOldest: ask.discardOldest !== false,
+    };
+    if (ask.deadband || ask.trigger)
+      parameters.filter = new opcua.DataChangeFilter({
+        trigger: opcua.DataChangeTrigger[ask.trigger || "StatusValue"],
+        deadbandType: opcua.DeadbandType[ask.deadband ? ask.deadband[0] : "None"],
+        deadbandValue: ask.deadband ? ask.deadband[1] : 0,
+      });
+    const target = { nodeId: ask.node, attributeId: opcua.AttributeIds.Value };
+    const item = opcua.ClientMonitoredItem.create(held.made, target, parameters, opcua.TimestampsToReturn.Both);
+    held.seen[ask.item] = [];
+    return new Promise((resolve) => {
+      item.on("changed", (data) => held.seen[ask.item].push(shown(data)));
+      item.on("err", (message) => resolve({ error: message }));
+      item.on("initialized", () =>
+        resolve({ id: item.monitoredItemId, samplingMs: item.result.revisedSamplingInterval, queue: item.result.revisedQueueSize }),
+      );
+    });
+  },
+  // {subscription, nodes, queue}: many at once; the statuses by how often they came
+  async monitorMany(ask) {
+    const held = subscriptions[ask.subscription];
+    const counted = {};
+    const items = ask.nodes.map((nodeId, number) => ({
+      itemToMonitor: { nodeId, attributeId: opcua.AttributeIds.Value },
+      monitoringMode: opcua.MonitoringMode.Reporting,
+      requestedParameters: { clientHandle: 1000 + number, samplingInterval: 0, queueSize: ask.queue || 1, discardOldest: true },
+    }));
+    for (let from = 0; from < items.length; from += 500) {
+      const request = new opcua.CreateMonitoredItemsRequest({
+        subscriptionId: held.made.subscriptionId,
+        timestampsToReturn: opcua.TimestampsToReturn.Both,
+        itemsToCreate: items.slice(from, from + 500),
+      });
+      const response = await sessions[ask.session].createMonitoredItems(request);
+      for (const result of response.results)
+        counted[result.statusCode.name] = (counted[result.statusCode.name] || 0) + 1;
+    }
+    return counted;
+  },
+  // {subscription, item}: what came since it was asked last
+  async seen(ask) {
+    return subscriptions[ask.subscription].seen[ask.item].splice(0);
+  },
+  async messages(ask) {
+    return subscriptions[ask.subscription].messages.splice(0);
+  },
+  async terminate(ask) {
+    await subscriptions[ask.subscription].made.terminate();
+    return {};
+  },
+  // {session, id}: of any session's subscription; the service's own answer
+  async deleteSubscription(ask) {
+    const response = await sessions[ask.session].deleteSubscriptions({ subscriptionIds: [ask.id] });
+    return response.results.map((one) => one.name);
+  },
+  async transfer(ask) {
+    const response = await sessions[ask.session].transferSubscriptions({ subscriptionIds: [ask.id], sendInitialValues: true });
+    return response.results.map((one) => one.statusCode.name);
+  },
+};
+
+function pem(path) {
+  const text = require("fs").readFileSync(path, "utf8");
+  return Buffer.from(text.replace(/-----[^-]+-----/g, "").replace(/\s/g, ""), "base64");
+}
+
+function sizes(message) {
+  return (message.notificationData || []).map((one) => (one && one.monitoredItems ? one.monitoredItems.length : 0));
+}
+
+async function answer(line) {
+  const ask = JSON.parse(line);
+  try {
+    return { ok: await can[ask.do](ask) };
+  } catch (error) {
+    return { error: String(error.message || error) };
+  }
+}
+
+async function main() {
+  process.stdout.write("{}\n");
+  for await (const line of readline.createInterface({ input: process.stdin })) {
+    process.stdout.write(JSON.stringify(await answer(line)) + "\n");
+  }
+  process.exit(0);
+}
+
+process.on("unhandledRejection", (error) => process.stderr.write(`${error}\n`));
+main();
