@@ -94,17 +94,23 @@ def test_on_a_terminal_what_changed_stands_out_and_ctrl_c_sums_up(faces: dict[st
     ours, theirs = pty.openpty()
     env = {**os.environ, "PLANTEDGE_DIR": str(tmp_path), "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
     argv = [str(word) for word in words]
-    with subprocess.Popen(argv, env=env, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs) as child:
+    with subprocess.Popen(
+        argv, env=env, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a run in the background ignores it
+    ) as child:  # fmt: skip
         os.close(theirs)
-        seen, end = b"", time.monotonic() + 40
-        while time.monotonic() < end and seen.count(b"Ctrl-C ends") < 12:
-            if select.select([ours], [], [], 1.0)[0]:
-                seen += os.read(ours, 65536)
-        child.send_signal(signal.SIGINT)
-        while time.monotonic() < end and b"median" not in seen:
-            if select.select([ours], [], [], 1.0)[0]:
-                seen += os.read(ours, 65536)
-        status = child.wait(20)
+        try:
+            seen, end = b"", time.monotonic() + 40
+            while time.monotonic() < end and seen.count(b"Ctrl-C ends") < 12:
+                if select.select([ours], [], [], 1.0)[0]:
+                    seen += os.read(ours, 65536)
+            child.send_signal(signal.SIGINT)
+            while time.monotonic() < end and b"median" not in seen:
+                if select.select([ours], [], [], 1.0)[0]:
+                    seen += os.read(ours, 65536)
+            status = child.wait(10)
+        finally:
+            child.kill()
     os.close(ours)
     text = seen.decode()
     assert re.search(r"\x1b\[[0-9;]*43m\d+\x1b\[0m", text), "a counter that changed is on yellow"
