@@ -189,7 +189,7 @@ class Conditions:
         path = str(condition.Identifier).removesuffix("/ShelvingState")
         found = self._known.get(path)
         if found is None or condition.NamespaceIndex != self._index:
-            return StatusCodes.BadNodeIdUnknown if method != "enable" else StatusCodes.BadNodeIdInvalid
+            return StatusCodes.BadNodeIdUnknown
         problem = _mismatch(arguments, _ARGUMENTS.get(method, ()))
         if problem:
             return problem
