@@ -1,4 +1,4 @@
-"""opcua: the server for SCADA and MES. In: raw, inference, insight, slot state, status, reply. Out: write.
+"""opcua: the server for SCADA and MES. In: raw, inference, insight, event, slot state, status. Out: write, event.
 
 Its own process, because one asyncua burst starves a loop for a second; values are written once per tick and node.
 """
@@ -10,6 +10,9 @@ import gc
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from uuid import uuid4
 
 from bus import Delivery
 from edge.flow import Flow
@@ -17,22 +20,35 @@ from edge.host import metric_names as names
 from edge.models.slot_states import worst
 from edge.opcua_server.certificate import give_certificate
 from edge.opcua_server.channel import SecuredServer
+from edge.opcua_server.conditions import Conditions
 from edge.opcua_server.core import Core
 from edge.opcua_server.door import Door
+from edge.opcua_server.past import open_history
 from edge.opcua_server.picture import fill
 from edge.opcua_server.requests import WriteRequests
 from edge.opcua_server.space import Space
+from edge.opcua_server.watching import Watch
 from edge.opcua_server.writing import Target
 from edge.process import Process
 from edge.processes import CONNECT, RUNTIME
 from schemas.errors import StartError
-from schemas.messages import Insight, Reading, Result, Slot, Status
-from schemas.topics import INSIGHT, READING, RESULT, SLOT_STATE, STATUS
+from schemas.messages import Event, Insight, Phase, Reading, Result, Severity, Slot, Status
+from schemas.topics import EVENT, INSIGHT, READING, RESULT, SLOT_STATE, STATUS
 
 LOOK_AGAIN_S = 2.0  # at the trust lists and users
 
 
-async def start_server(process: Process) -> tuple[SecuredServer, Space]:
+@dataclass(frozen=True)
+class Open:
+    """A server that clients reach, what it shows, and what it tells them."""
+
+    server: SecuredServer
+    space: Space
+    conditions: Conditions
+    watch: Watch
+
+
+async def start_server(process: Process) -> Open:
     """Build the address space and open the endpoint.
 
     Raises:
@@ -47,16 +63,28 @@ async def start_server(process: Process) -> tuple[SecuredServer, Space]:
     server = SecuredServer(core, Door(settings.opcua, process.home), settings.opcua)
     await server.init()
     server.set_endpoint(settings.opcua.endpoint)
-    space, targets = await fill(server, settings, process.home)
-    await give_certificate(server, process.home, server.get_application_uri())
-    _open_writes(process, core, space, targets)
+    picture = await fill(server, settings, process.home)
+    certificate = await give_certificate(server, process.home, server.get_application_uri())
+    _open_writes(process, core, picture.space, picture.targets)
+    open_history(core, picture, settings, process.home)
+    tell, space = core.subscriptions.tell, picture.space
+    core.conditions = conditions = Conditions(server, space.nodes, space.index, tell, partial(_audit, process))
+    watch = Watch(picture, conditions, tell, settings, certificate)
     try:
         await server.start()
     except OSError as error:
         raise StartError(
             f"the OPC UA server can't listen on {settings.opcua.endpoint}: {error}; choose another port in [opcua]"
         ) from error
-    return server, space
+    return Open(server, space, conditions, watch)
+
+
+def _audit(process: Process, action: str, alarm: str, by: str, comment: str) -> None:
+    """Say on the bus who did what with an alarm: the historian keeps it."""
+    process.event(
+        "alarm_handled", Phase.NEW, Severity.INFO, f"{alarm}: {action} by {by}"[:1000],
+        key=f"alarm_handled-{uuid4().hex}", alarm=alarm, action=action, by=by[:64], comment=comment,
+    )  # fmt: skip
 
 
 def _open_writes(process: Process, core: Core, space: Space, paths: Mapping[str, Target]) -> None:
@@ -69,9 +97,9 @@ def _open_writes(process: Process, core: Core, space: Space, paths: Mapping[str,
 class Feed:
     """Passes messages to the address space and counts them."""
 
-    def __init__(self, process: Process, space: Space) -> None:
+    def __init__(self, process: Process, space: Space, watch: Watch) -> None:
         """Know which pipelines run where."""
-        self._space = space
+        self._space, self._watch = space, watch
         self.seen = 0
         self._pipelines = process.settings.pipelines
         self._outputs = process.settings.outputs
@@ -81,15 +109,22 @@ class Feed:
         """Take one poll."""
         self.seen += 1
         self._space.reading(reading)
+        self._watch.reading(reading)
 
     def result(self, result: Result, _: Delivery) -> None:
         """Take one result."""
         self.seen += 1
         self._space.result(result)
+        self._watch.result(result)
 
     def insight(self, insight: Insight, _: Delivery) -> None:
         """Take one window."""
         self._space.insight(insight)
+        self._watch.insight(insight)
+
+    def event(self, event: Event, _: Delivery) -> None:
+        """Take one event."""
+        self._watch.event(event)
 
     def slot(self, slot: Slot, _: Delivery) -> None:
         """Take one slot's state: a pipeline is as well as that of its models which is furthest from serving."""
@@ -110,19 +145,22 @@ class Feed:
                 self._space.mode(name, bool(manual), status.time_ns)
 
 
-async def _tick(process: Process, space: Space) -> None:
+async def _tick(process: Process, space: Space, conditions: Conditions) -> None:
     period_s = process.settings.opcua.tick_ms / 1000
     written = process.metrics.counter(names.NODE_WRITES)
     while True:
         started = time.monotonic()
         await space.write_pending()
+        conditions.pass_time()
+        await conditions.write_pending()
         process.counters["node_writes"] = space.writes
         written.reach(space.writes)
         await asyncio.sleep(max(0.0, period_s - (time.monotonic() - started)))
 
 
-async def _look_again(server: SecuredServer) -> None:
+async def _look_again(server: SecuredServer, watch: Watch) -> None:
     while True:
+        watch.look_at_certificate()
         await asyncio.sleep(LOOK_AGAIN_S)
         await server.look_again()
 
@@ -137,22 +175,23 @@ async def main(process: Process) -> None:
     """Run until cancelled."""
     gc.disable()  # the standard address space is 100,000 objects that stay: collecting meanwhile costs 0.7 s
     try:
-        server, space = await start_server(process)
+        opened = await start_server(process)
         gc.freeze()
     finally:
         gc.enable()
-    feed = Feed(process, space)
+    feed = Feed(process, opened.space, opened.watch)
     try:
         await process.read(READING, Reading, feed.reading)
         await process.read(RESULT, Result, feed.result)
         await process.read(INSIGHT, Insight, feed.insight)
+        await process.read(EVENT, Event, feed.event)
         await process.read(SLOT_STATE, Slot, feed.slot)
         await process.read(STATUS, Status, feed.status)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_tick(process, space))
-            tasks.create_task(_look_again(server))
+            tasks.create_task(_tick(process, opened.space, opened.conditions))
+            tasks.create_task(_look_again(opened.server, opened.watch))
             tasks.create_task(_watch(process, feed))
     finally:
         gc.unfreeze()  # where settings have changed, another server follows in this interpreter
         async with asyncio.timeout(2.0):
-            await server.stop()
+            await opened.server.stop()

@@ -41,6 +41,8 @@ def series(number: int, text: str) -> Series:
 
 def value(text: str) -> Value:
     """Return a field's value."""
+    if text[-1:].isdigit():
+        return float(text)
     if text in ("true", "false"):
         return text == "true"
     if text.startswith('"'):
@@ -60,19 +62,26 @@ def picker(name: str) -> Callable[[str], tuple[str | None, Quality] | None]:
     A tag that is Bad has a quality and no value. A point without a quality of the tag is Good.
     """
     escaped = key(name)
-    sign = escaped + "="
+    sign, quality_sign = escaped + "=", f"{escaped}{_QUALITY}="
     of_value = re.compile(rf"(?:^|,){re.escape(escaped)}=([^,]*)")
     of_quality = re.compile(rf"(?:^|,){re.escape(escaped + _QUALITY)}=([^,]*)")
 
     def pick(text: str) -> tuple[str | None, Quality] | None:
-        if sign not in text and escaped + _QUALITY not in text:
+        with_quality = quality_sign in text
+        if not with_quality and sign not in text:
             return None
         if '"' in text:  # a name may stand inside a text
             found = dict(_FIELD.findall(text))
             held, said = found.get(escaped), found.get(escaped + _QUALITY)
-        else:
+        elif with_quality:
             first, second = of_value.search(text), of_quality.search(text)
             held, said = first[1] if first else None, second[1] if second else None
+        elif not (begin := text.find(sign)) or text[begin - 1] == ",":  # a third of what the expression takes
+            end = text.find(",", begin + len(sign))
+            return text[begin + len(sign) : end if end >= 0 else None], Quality.GOOD
+        else:
+            first = of_value.search(text)
+            return (first[1], Quality.GOOD) if first else None
         if held is None and said is None:
             return None
         return held, QUALITIES.get(said or "2i", Quality.BAD)

@@ -24,7 +24,7 @@ from typing import Final, NamedTuple, cast
 from edge.history import parsing
 from edge.history.buckets import HOLD_NS
 from edge.history.parsing import Series
-from edge.history.scan import Found, HistoryError, Page, Position, Scan, Statements, page
+from edge.history.scan import FIRST, SCAN, SLICE, Found, HistoryError, Page, Position, Scan, Statements, page
 from edge.history.store import FILE, Tier
 from schemas.messages import Quality, Value
 
@@ -159,6 +159,9 @@ class History:
         Raises:
             HistoryError: see `series`; or `after` is no token.
         """
+        series = self.series(trend.measurement, trend.where)
+        if len(series) == 1:
+            return self._of_one(series[0].id, trend, (start_ns, end_ns), backward, max(1, limit), Position.read(after))
         pick = parsing.picker(trend.name)
 
         def make(found: Found) -> Datum | None:
@@ -167,6 +170,36 @@ class History:
             return None if held is None else _datum(trend, found.time, text, *held)
 
         return page(self._points(trend, start_ns, end_ns, backward, limit, after), max(1, limit), make)
+
+    def _of_one(
+        self, number: int, trend: Trend, span: tuple[int, int], backward: bool, limit: int, after: Position | None
+    ) -> Page[Datum]:
+        """Return what `raw` does of one series, which needs no merging: a third of the time."""
+        pick, statement = parsing.picker(trend.name), _POINTS.backward if backward else _POINTS.forward
+        (low, high), items, looked = span, list[Datum](), 0
+        judged, make = trend.measurement == "result", Datum._make
+        if after is not None and backward:
+            high = min(high, after.time + (number < after.series))
+        elif after is not None:
+            low = max(low, after.time + (number <= after.series))
+        while True:
+            size = max(FIRST, min(SLICE, limit - len(items) + 1))
+            rows = cast("list[tuple[int, str]]", self._read(statement, (number, low, high, size)))
+            last = 0
+            for time_ns, text in rows:
+                if len(items) >= limit:
+                    return Page(items, Position(last, number).token())
+                last, held = time_ns, pick(text)
+                if held is not None and judged:
+                    items.append(_datum(trend, time_ns, text, *held))
+                elif held is not None:
+                    items.append(make((time_ns, None if held[0] is None else parsing.value(held[0]), held[1])))
+            looked += len(rows)
+            if len(rows) < size:
+                return Page(items)
+            if looked >= SCAN:
+                return Page(items, Position(last, number).token())
+            low, high = (low, last) if backward else (last + 1, high)
 
     def at(self, trend: Trend, times_ns: Sequence[int]) -> list[Datum]:
         """Return the value that held at each time: the last one stored until then.

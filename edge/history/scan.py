@@ -13,7 +13,7 @@ from schemas.errors import PlantEdgeError
 
 SLICE: Final = 4_000  # rows of a statement: a few milliseconds
 SCAN: Final = 40_000  # rows that a walk looks at before it says how far it has come
-_FIRST: Final = 64  # rows of the first slice, where little is asked for
+FIRST: Final = 64  # rows of the first slice, where little is asked for
 T = TypeVar("T")
 Read = Callable[[str, tuple[int, ...]], Sequence[tuple[object, ...]]]  # runs a statement to its end
 
@@ -83,7 +83,7 @@ class Scan:
     def rows(self, wanted: int, after: Position | None) -> Iterator[Found | Position]:
         """Yield rows after a position; the last is a position where the walk stops before its end."""
         waiting = list(self.series)
-        size = max(_FIRST, min(wanted + 1, self._share(waiting)))
+        size = max(FIRST, min(wanted + 1, self._share(waiting)))
         looked = 0
         while waiting:
             slices = {number: self._slice(number, after, size) for number in waiting}
@@ -119,7 +119,7 @@ class Scan:
 
     @staticmethod
     def _share(waiting: Sequence[int]) -> int:
-        return max(_FIRST, SLICE // max(1, len(waiting)))
+        return max(FIRST, SLICE // max(1, len(waiting)))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from asyncua.server.internal_session import InternalSession
 from asyncua.server.user_managers import UserManager
 from asyncua.ua.status_codes import StatusCodes
 
+from edge.opcua_server.conditions import Conditions
+from edge.opcua_server.history import HistoryReads
 from edge.opcua_server.limits import UNACTIVATED_S, WAITING_REQUESTS
 from edge.opcua_server.session import Session
 from edge.opcua_server.subscriptions import Subscriptions
@@ -31,13 +33,15 @@ class _Doorless(UserManager):
 
 
 class Core(InternalServer):
-    """asyncua's server core. `sessions` are those of clients."""
+    """asyncua's server core. `sessions` are those of clients; `history`, `conditions`: None before they are there."""
 
     def __init__(self, settings: OpcUa) -> None:
         """Begin without sessions; nothing can be written before `writes` are opened."""
         super().__init__(user_manager=_Doorless())
         self._limits = settings.limits
         self.writes = Writes(self.aspace.get)
+        self.history: HistoryReads | None = None
+        self.conditions: Conditions | None = None
         self.subscriptions = Subscriptions(self.aspace, self, settings.limits, settings.tick_ms)
         self.subscription_service = self.isession.subscription_service = self.subscriptions
         self.sessions: dict[ua.NodeId, Session] = {}  # by authentication token

@@ -11,27 +11,33 @@ from asyncua.ua import VariantType
 
 
 class Field(NamedTuple):
-    """A variable: browse name, type, unit, and what it says."""
+    """A variable: browse name, type, what it says, its unit, and its name in the historian, "" without."""
 
     name: str
     variant: VariantType
     text: str
     unit: str = ""
+    stored: str = ""
 
 
 RESULT: Final = (
-    Field("ResultId", VariantType.String, "the newest part's result, the same on the bus and in the historian"),
-    Field("PartId", VariantType.Int64, "the part's number, where the line counts parts"),
-    Field("Verdict", VariantType.String, "`ok`, `nok` or `unknown`"),
-    Field("Label", VariantType.String, "what the model named"),
-    Field("Score", VariantType.Double, "how sure it was, 0 to 1"),
-    Field("Late", VariantType.Boolean, "whether the result came after its deadline"),
-    Field("Outcome", VariantType.String, "`result`, `late` or why there is none"),
-    Field("LatencyMs", VariantType.Double, "from trigger to published", "ms"),
-    Field("IngestMs", VariantType.Double, "of that: from trigger to received", "ms"),
-    Field("QueueMs", VariantType.Double, "of that: waiting", "ms"),
-    Field("PreprocessMs", VariantType.Double, "of that: preparing the input", "ms"),
-    Field("InferMs", VariantType.Double, "of that: the model", "ms"),
+    Field(
+        "ResultId",
+        VariantType.String,
+        "the newest part's result, the same on the bus and in the historian",
+        stored="result_id",
+    ),
+    Field("PartId", VariantType.Int64, "the part's number, where the line counts parts", stored="part_id"),
+    Field("Verdict", VariantType.String, "`ok`, `nok` or `unknown`", stored="verdict"),
+    Field("Label", VariantType.String, "what the model named", stored="label"),
+    Field("Score", VariantType.Double, "how sure it was, 0 to 1", stored="score"),
+    Field("Late", VariantType.Boolean, "whether the result came after its deadline", stored="late"),
+    Field("Outcome", VariantType.String, "`result`, `late` or why there is none", stored="outcome"),
+    Field("LatencyMs", VariantType.Double, "from trigger to published", "ms", stored="total_ms"),
+    Field("IngestMs", VariantType.Double, "of that: from trigger to received", "ms", stored="ingest_ms"),
+    Field("QueueMs", VariantType.Double, "of that: waiting", "ms", stored="queue_ms"),
+    Field("PreprocessMs", VariantType.Double, "of that: preparing the input", "ms", stored="preprocess_ms"),
+    Field("InferMs", VariantType.Double, "of that: the model", "ms", stored="infer_ms"),
     Field("Model", VariantType.String, "which model judged"),
     Field("Version", VariantType.String, "its version"),
     Field("Digest", VariantType.String, "its SHA-256"),
@@ -40,13 +46,23 @@ RESULT: Final = (
 )
 INSIGHT: Final = (
     Field("RatePerSecond", VariantType.Double, "results in the last ten seconds", "1/s"),
-    Field("P50Ms", VariantType.Double, "median latency in the last ten seconds", "ms"),
-    Field("P99Ms", VariantType.Double, "99th percentile of it", "ms"),
+    Field("P50Ms", VariantType.Double, "median latency in the last ten seconds", "ms", stored="p50_ms"),
+    Field("P99Ms", VariantType.Double, "99th percentile of it", "ms", stored="p99_ms"),
     Field("DefectRate", VariantType.Double, "`nok` of all judged in the last ten seconds, 0 to 1"),
-    Field("DriftLevel", VariantType.String, "`off`, `learning`, `ok`, `inputs_changed` or `model_degraded`"),
-    Field("DriftScore", VariantType.Double, "the statistic that has gone furthest; 1 lies on its limit"),
-    Field("LateInWindow", VariantType.Int64, "results after their deadline in the last ten seconds"),
-    Field("DroppedInWindow", VariantType.Int64, "inputs that were dropped in the last ten seconds"),
+    Field(
+        "DriftLevel",
+        VariantType.String,
+        "`off`, `learning`, `ok`, `inputs_changed` or `model_degraded`",
+        stored="drift",
+    ),
+    Field(
+        "DriftScore",
+        VariantType.Double,
+        "the statistic that has gone furthest; 1 lies on its limit",
+        stored="drift_score",
+    ),
+    Field("LateInWindow", VariantType.Int64, "results after their deadline in the last ten seconds", stored="late"),
+    Field("DroppedInWindow", VariantType.Int64, "inputs that were dropped in the last ten seconds", stored="dropped"),
 )
 SLOT: Final = (
     Field(

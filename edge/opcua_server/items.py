@@ -8,7 +8,6 @@ A value is encoded once, however many clients watch its node: with ten subscribe
 
 from __future__ import annotations
 
-import logging
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -18,17 +17,18 @@ from typing import Any, Final
 
 from asyncua import ua
 from asyncua.server.address_space import AddressSpace
-from asyncua.server.monitored_item_service import WhereClauseEvaluator
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.ua_binary import struct_to_binary
 
 from edge.opcua_server.deadband import CHANGE_FILTER, FilterRefused, Sieve, content, sieve_of
+from edge.opcua_server.filters import Supertypes, Wanted
+from edge.opcua_server.filters import wanted as wanted_events
+from edge.opcua_server.happenings import Happening, overflow
 from edge.opcua_server.limits import LONGEST_EVENT_QUEUE, LONGEST_QUEUE
 
 OVERFLOW: Final = 0x480  # InfoType DataValue and the overflow bit (OPC 10000-4, 7.39.1)
 _FIRST_ID: Final = 111
-_log: Final = logging.getLogger(__name__)
 _UINT32: Final = struct.Struct("<I")
 
 
@@ -89,34 +89,42 @@ def _marked(value: ua.DataValue) -> tuple[ua.DataValue, bytes]:
 
 @dataclass
 class EventItem:
-    """One object whose events are watched."""
+    """One object whose events are watched. `lost`: some were dropped since the last were told."""
 
     mid: int
     client_handle: int
     mode: ua.MonitoringMode
     node: ua.NodeId
-    where: WhereClauseEvaluator
-    select: list[Any]
+    wanted: Wanted
     size: int
-    queue: deque[ua.EventFieldList] = field(default_factory=deque)
+    queue: deque[list[ua.Variant]] = field(default_factory=deque)
+    lost: bool = False
 
-    def take(self, event: Any) -> bool:
-        """Queue an event that the filter lets through; the oldest gives way."""
-        if self.mode == ua.MonitoringMode.Disabled or not self.where.eval(event):
+    def take(self, happening: Happening, *, always: bool = False) -> bool:
+        """Queue an event that the filter lets through, or any with `always`; the oldest gives way."""
+        if self.mode == ua.MonitoringMode.Disabled or not (always or self.wanted.lets_through(happening)):
             return False
         if len(self.queue) >= self.size:
             self.queue.popleft()
-        fields = event.to_event_fields(self.select)
-        self.queue.append(ua.EventFieldList(ClientHandle=ua.UInt32(self.client_handle), EventFields=fields))
+            self.lost = True
+        self.queue.append(self.wanted.fields(happening))
         return True
+
+    def pop(self) -> ua.EventFieldList:
+        """Return what is told next: first of all that some were lost (OPC 10000-4, 7.22.3)."""
+        fields = self.wanted.fields(overflow()) if self.lost else self.queue.popleft()
+        self.lost = False
+        return ua.EventFieldList(ClientHandle=ua.UInt32(self.client_handle), EventFields=fields)
 
 
 class Items:
     """What asyncua's MonitoredItemService does, with its names: its server core calls them."""
 
-    def __init__(self, space: AddressSpace, room: Callable[[Items], int], tick_ms: float) -> None:
+    def __init__(
+        self, space: AddressSpace, room: Callable[[Items], int], tick_ms: float, supertypes: Supertypes
+    ) -> None:
         """Watch nothing yet. `room` says how many more items these may become."""
-        self._space, self._room, self._tick_ms = space, room, tick_ms
+        self._space, self._room, self._tick_ms, self._supertypes = space, room, tick_ms, supertypes
         self._monitored_items: dict[int, DataItem | EventItem] = {}  # asyncua's ConditionRefresh looks here
         self._by_handle: dict[int, DataItem] = {}
         self._by_node: dict[ua.NodeId, list[EventItem]] = {}
@@ -201,11 +209,8 @@ class Items:
         notifier = content(self._space.read_attribute_value(node, AttributeIds.EventNotifier))
         if not isinstance(notifier, int) or not notifier & 1 << ua.EventNotifier.SubscribeToEvents:
             raise FilterRefused(StatusCodes.BadAttributeIdInvalid)
-        if not isinstance(wanted.Filter, ua.EventFilter):
-            raise FilterRefused(StatusCodes.BadEventFilterInvalid)
         item = EventItem(
-            self._last, wanted.ClientHandle, asked.MonitoringMode, node,
-            WhereClauseEvaluator(_log, self._space, wanted.Filter.WhereClause), wanted.Filter.SelectClauses,
+            self._last, wanted.ClientHandle, asked.MonitoringMode, node, wanted_events(wanted.Filter, self._supertypes),
             _size(wanted.QueueSize or LONGEST_EVENT_QUEUE, LONGEST_EVENT_QUEUE),
         )  # fmt: skip
         self._by_node.setdefault(node, []).append(item)
@@ -223,6 +228,8 @@ class Items:
             if isinstance(item, DataItem):
                 item.sieve = self._sieve(item.what, wanted.Filter)
                 item.discard_oldest = wanted.DiscardOldest
+            else:
+                item.wanted = wanted_events(wanted.Filter, self._supertypes)
         except FilterRefused as error:
             return ua.MonitoredItemModifyResult(StatusCode=_status(error.code))
         item.client_handle = wanted.ClientHandle
@@ -286,13 +293,31 @@ class Items:
         if item.take(value):
             self._data[item.mid] = item
 
-    async def trigger_event(self, event: Any, mid: int | None = None) -> bool:
-        """Take an event; whether any item watches its node. With `mid`, for that item alone."""
-        watching = self._by_node.get(event.emitting_node, [])
-        for item in watching:
-            if mid in (None, item.mid) and item.take(event):
+    def watches(self, node: ua.NodeId) -> bool:
+        """Whether events of a node are watched."""
+        return bool(self._by_node.get(node))
+
+    def tell(self, node: ua.NodeId, happening: Happening) -> None:
+        """Take an event that a node tells."""
+        for item in self._by_node.get(node, ()):
+            if item.take(happening):
                 self._events[item.mid] = item
-        return bool(watching)
+
+    def refresh(self, mid: int | None, states: Callable[[ua.NodeId], list[Happening]]) -> int:
+        """Take the states that a client asks to be told again, all items or one; return a status code."""
+        if mid is not None and not isinstance(self._monitored_items.get(mid), EventItem):
+            return StatusCodes.BadMonitoredItemIdInvalid
+        for item in self._monitored_items.values():
+            if isinstance(item, EventItem) and mid in (None, item.mid):
+                first, *told, last = states(item.node)
+                taken = [item.take(first, always=True), *map(item.take, told), item.take(last, always=True)]
+                if any(taken):
+                    self._events[item.mid] = item
+        return StatusCodes.Good
+
+    async def trigger_event(self, event: Any) -> None:
+        """Take an event that asyncua itself has made."""
+        self.tell(event.emitting_node, Happening(event.EventType, event.get_event_props_as_fields_dict()))
 
     # -- what is told -------------------------------------------------------------------------------------------------
 
@@ -323,8 +348,8 @@ class Items:
         for item in list(self._events.values()):
             if item.mode != ua.MonitoringMode.Reporting:
                 continue
-            while item.queue and len(found) < most:
-                found.append(item.queue.popleft())
+            while (item.queue or item.lost) and len(found) < most:
+                found.append(item.pop())
             if item.queue:
                 break
             del self._events[item.mid]

@@ -9,7 +9,7 @@ source took minutes. Constant attributes are shared here; only a Value changes.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -119,6 +119,10 @@ class Nodes:
         ahead.references.append(_description(back, reference, forward=True))
         back.references.append(_description(ahead, reference, forward=False))
 
+    def set(self, node: ua.NodeId, attribute: AttributeIds, value: ua.Variant) -> None:
+        """Set an attribute, before clients are there to be told."""
+        self._space[node].attributes[attribute] = self._constant(cast(Hashable, value.Value), value.VariantType)
+
     def _begin(self, new: New, node_class: ua.NodeClass) -> NodeData:
         data = NodeData(new.node)
         name = new.name.Name or ""
@@ -161,3 +165,18 @@ def _description(of: NodeData, reference: ua.NodeId, *, forward: bool) -> ua.Ref
         DisplayName=read(of, AttributeIds.DisplayName), NodeClass=of_class,
         TypeDefinition=typed(of),
     )  # fmt: skip
+
+
+def supertypes(space: AddressSpace) -> Callable[[ua.NodeId], frozenset[ua.NodeId]]:
+    """Return what finds all types that a type is one of, itself first; types do not change while the server runs."""
+    known: dict[ua.NodeId, frozenset[ua.NodeId]] = {}
+
+    def find(kind: ua.NodeId) -> frozenset[ua.NodeId]:
+        found = known.get(kind)
+        if found is None:
+            references = space[kind].references if kind in space else []
+            parents = [one.NodeId for one in references if one.ReferenceTypeId == SUBTYPE and not one.IsForward]
+            found = known[kind] = frozenset({kind}).union(*(find(parent) for parent in parents))
+        return found
+
+    return find

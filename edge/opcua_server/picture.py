@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from asyncua.server.server import Server
 
+from edge.opcua_server.happenings import Types
+from edge.opcua_server.historized import histories, show_events, show_history
 from edge.opcua_server.machine import DI, MACHINERY, add_machine
 from edge.opcua_server.nodes import NAMESPACE, Nodes
 from edge.opcua_server.space import Space
+from edge.opcua_server.walks import Historized
 from edge.opcua_server.writing import Target
 from edge.plc.output_tags import manual_tags, own_tags
 from edge.plc.tags import Access, Tag, source_tags
@@ -38,8 +42,17 @@ def write_targets(settings: Settings, sources: Mapping[str, Mapping[str, Tag]]) 
     return paths
 
 
-async def fill(server: Server, settings: Settings, home: Path) -> tuple[Space, dict[str, Target]]:
-    """Name an initialised server and build its address space; return also what may be written, by path."""
+class Picture(NamedTuple):
+    """An address space, and what is behind its nodes, by their paths: what may be written, and what is stored."""
+
+    space: Space
+    targets: dict[str, Target]
+    stored: dict[str, Historized]
+    types: Types
+
+
+async def fill(server: Server, settings: Settings, home: Path) -> Picture:
+    """Name an initialised server and build its address space."""
     uri = application_uri(settings)
     server.set_server_name(f"PlantEdge {settings.device.node}")
     await server.set_application_uri(uri)
@@ -53,10 +66,17 @@ async def fill(server: Server, settings: Settings, home: Path) -> tuple[Space, d
         list(settings.outputs),
     )
     await space.allow_writes(targets)
+    stored = histories(settings, sources)
+    show_history(server.iserver.aspace, space.nodes, [space.node(path) for path in stored])
+    pipelines, plcs = (
+        [space.folder(f"{above}/{name}") for name in below]
+        for above, below in (("Pipelines", settings.pipelines), ("Sources", sources))
+    )
+    show_events(server.iserver.aspace, space.nodes, space.device, pipelines, plcs)
     if settings.opcua.machine is not None:
         standards = await server.register_namespace(DI), await server.register_namespace(MACHINERY)
         nodes = Nodes(server.iserver.aspace)
         add_machine(
             nodes, space.index, standards, settings.opcua.machine, f"{uri}:{settings.opcua.machine.serial_number}"
         )
-    return space, targets
+    return Picture(space, targets, stored, Types(space.nodes, space.index))

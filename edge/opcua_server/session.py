@@ -15,6 +15,8 @@ from asyncua.server.internal_session import InternalSession
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
 
+from edge.opcua_server.conditions import METHODS, Conditions
+from edge.opcua_server.history import Continuations
 from edge.opcua_server.limits import MOST_NODES_PER_CALL, MOST_WRITES_PER_CALL
 from edge.opcua_server.people import Person, Right
 from edge.opcua_server.subscriptions import Publish, Request
@@ -28,6 +30,9 @@ READERS_METHODS: Final = frozenset({
     ObjectIds.ConditionType_ConditionRefresh, ObjectIds.ConditionType_ConditionRefresh2,
     ObjectIds.Server_GetMonitoredItems, ObjectIds.Server_ResendData,
 })  # fmt: skip
+# With how many arguments each.
+REFRESHES: Final = {ObjectIds.ConditionType_ConditionRefresh: 1, ObjectIds.ConditionType_ConditionRefresh2: 2}
+_NONE: Final = -1
 Asked = TypeVar("Asked")
 
 
@@ -44,6 +49,7 @@ class Session(InternalSession):
         self.made_s = time.monotonic()
         self.certificate: bytes | None = None  # the client's: the session is tied to it
         self.admitted: Person | None = None  # who the next activation is for
+        self._continuations = Continuations()
 
     def may(self, right: Right) -> bool:
         """Whether the session's user has a right."""
@@ -88,7 +94,9 @@ class Session(InternalSession):
         if not self.may(Right.HISTORY):
             denied = _status(StatusCodes.BadUserAccessDenied)
             return [ua.HistoryReadResult(StatusCode=denied) for _ in params.NodesToRead]
-        return await super().history_read(params)
+        if self._core.history is None:
+            raise ServiceError(StatusCodes.BadHistoryOperationUnsupported)
+        return await self._core.history.read(params, self._continuations)
 
     # -- changing -----------------------------------------------------------------------------------------------------
 
@@ -106,11 +114,29 @@ class Session(InternalSession):
         return [await self._call(one) for one in params]
 
     async def _call(self, one: Any) -> Any:
-        method = one.MethodId
-        readers = method.NamespaceIndex == 0 and method.Identifier in READERS_METHODS
-        if not self.may(Right.READ if readers else Right.CALL):
+        method = cast(int, one.MethodId.Identifier) if one.MethodId.NamespaceIndex == 0 else _NONE
+        if not self.may(Right.READ if method in READERS_METHODS else Right.CALL):
             return ua.CallMethodResult(StatusCode=_status(StatusCodes.BadUserAccessDenied))
+        conditions, given = self._core.conditions, cast("list[Any]", one.InputArguments or [])
+        if conditions is not None and method in REFRESHES:
+            return ua.CallMethodResult(StatusCode=_status(self._refresh(conditions, given, REFRESHES[method])))
+        if conditions is not None and method in METHODS:
+            code = conditions.call(one.ObjectId, METHODS[method], given, self.user.name or "")
+            return ua.CallMethodResult(StatusCode=_status(code))
         return (await super().call([one]))[0]
+
+    def _refresh(self, conditions: Conditions, given: Sequence[Any], count: int) -> int:
+        """Tell one of the session's subscriptions all alarms that are retained (OPC 10000-9, 5.5.7 and 5.5.8)."""
+        if len(given) != count:
+            return StatusCodes.BadArgumentsMissing if len(given) < count else StatusCodes.BadTooManyArguments
+        numbers = [one.Value for one in given]
+        if not all(isinstance(number, int) for number in numbers):
+            return StatusCodes.BadInvalidArgument
+        try:
+            self._own(numbers[0])
+        except ServiceError as error:
+            return int(error.code)
+        return self._core.subscriptions.refresh(numbers[0], numbers[1] if count > 1 else None, conditions.refreshed)
 
     # -- subscriptions ------------------------------------------------------------------------------------------------
 

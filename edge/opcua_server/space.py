@@ -79,7 +79,7 @@ class Space:
         self.index = index
         self._root = f"{place.site}/{place.line}/{place.node}"
         self._place = place
-        self._nodes = Nodes(server.iserver.aspace)
+        self.nodes = self._nodes = Nodes(server.iserver.aspace)
         self._folders: dict[str, ua.NodeId] = {}
         self._types: dict[str, ua.VariantType] = {}
         self._values: dict[str, ua.NodeId] = {}
@@ -176,6 +176,19 @@ class Space:
         """Show nodes as writable: their AccessLevel; who may is told by the StatusCode of a Write."""
         for path in paths:
             await self._server.get_node(self._node_id(path)).set_writable()
+
+    @property
+    def device(self) -> ua.NodeId:
+        """The device's own object."""
+        return string_id(self._root, self.index)
+
+    def node(self, path: str) -> ua.NodeId:
+        """Return the NodeId of what stands at a path."""
+        return self._node_id(path)
+
+    def folder(self, path: str) -> ua.NodeId:
+        """Return the folder at a path, made where it is not there yet."""
+        return self._folder(path)
 
     def identifier(self, path: str) -> str:
         """Return the identifier of the node at a path."""

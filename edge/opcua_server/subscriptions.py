@@ -23,6 +23,7 @@ from asyncua.server.subscription_service import SubscriptionService
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
 
+from edge.opcua_server.happenings import Happening
 from edge.opcua_server.items import Items
 from edge.opcua_server.limits import (
     LONGEST_PUBLISHING_MS,
@@ -30,6 +31,7 @@ from edge.opcua_server.limits import (
     SHORTEST_PUBLISHING_MS,
     UNACKNOWLEDGED,
 )
+from edge.opcua_server.nodes import supertypes
 from edge.settings import OpcUaLimits
 
 _CHANGES: Final = ua.NodeId(ua.Int32(ObjectIds.DataChangeNotification_Encoding_DefaultBinary))
@@ -186,6 +188,7 @@ class Subscriptions(SubscriptionService):
         """Have none yet."""
         super().__init__(space, iserver=server)
         self._space, self._limits, self._tick_ms = space, limits, tick_ms
+        self._supertypes = supertypes(space)
         self._ids = itertools.count(1)
 
     @property
@@ -208,7 +211,7 @@ class Subscriptions(SubscriptionService):
             raise ServiceError(StatusCodes.BadTooManySubscriptions)
         number = next(self._ids)
         result = _revised(ua.CreateSubscriptionResult(SubscriptionId=ua.UInt32(number)), params)
-        items = Items(self._space, self._room, self._tick_ms)
+        items = Items(self._space, self._room, self._tick_ms, self._supertypes)
         made = Subscription(
             result, items, session_id, (callback, request_callback), lambda: self.subscriptions.pop(number, None),
             enabled=params.PublishingEnabled, most=_most(params.MaxNotificationsPerPublish),
@@ -216,6 +219,20 @@ class Subscriptions(SubscriptionService):
         self._mine[number] = made
         await made.start()
         return result
+
+    def tell(self, nodes: Iterable[ua.NodeId], make: Callable[[], Happening]) -> None:
+        """Tell an event of nodes to whoever watches them; it is made once, if anybody does."""
+        happening: Happening | None = None
+        for node in nodes:
+            for one in self._mine.values():
+                if one.monitored_item_srv.watches(node):
+                    happening = happening or make()
+                    one.monitored_item_srv.tell(node, happening)
+
+    def refresh(self, number: int, mid: int | None, states: Callable[[ua.NodeId], list[Happening]]) -> int:
+        """Tell a subscription, or one item of it, what is retained; return a status code."""
+        found = self._mine.get(number)
+        return found.monitored_item_srv.refresh(mid, states) if found else StatusCodes.BadSubscriptionIdInvalid
 
     def _room(self, items: Items) -> int:
         overall = sum(len(one.monitored_item_srv) for one in self._mine.values())

@@ -208,7 +208,7 @@ async def test_units_ranges_and_types_are_those_of_the_tag_list(server: Server) 
     ]
     assert (rank, size) == (1, [3])
     levels = await server.node("read", session="a", nodes=[server.at(SPEED), server.at(TEXT)], attribute="AccessLevel")
-    assert [one["value"] for one in levels] == [3, 1]
+    assert [one["value"] for one in levels] == [7, 5]
     await server.leave("a")
 
 

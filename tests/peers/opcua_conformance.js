@@ -120,13 +120,54 @@ const can = {
     return (await sessions[ask.session].write({ nodeId: ask.node, attributeId, value: { value } })).name;
   },
   async call(ask) {
-    const inputArguments = (ask.arguments || []).map(([type, value]) => ({ dataType: opcua.DataType[type], value }));
+    const inputArguments = (ask.arguments || []).map(argument);
     const result = await sessions[ask.session].call({ objectId: ask.object, methodId: ask.method, inputArguments });
     return result.statusCode.name;
   },
   async history(ask) {
     const found = await sessions[ask.session].readHistoryValue(ask.node, new Date(Date.now() - 60000), new Date());
     return found.statusCode.name;
+  },
+  // {session, method, condition, event (hex), comment}: by node-opcua's own way to the method
+  async handle(ask) {
+    const event = Buffer.from(ask.event, "hex");
+    return (await opcua.callMethodCondition(sessions[ask.session], ask.method, ask.condition, event, ask.comment)).name;
+  },
+  // {subscription, item, node, select, ofType, like, condition, queue}: `seen` then gives lists of fields
+  async watch(ask) {
+    const held = subscriptions[ask.subscription];
+    const filter = eventFilter(ask);
+    const target = { nodeId: ask.node, attributeId: opcua.AttributeIds.EventNotifier };
+    const parameters = { samplingInterval: 0, queueSize: ask.queue || 100, discardOldest: true, filter };
+    const item = opcua.ClientMonitoredItem.create(held.made, target, parameters, opcua.TimestampsToReturn.Both);
+    held.seen[ask.item] = [];
+    return new Promise((resolve) => {
+      item.on("changed", (fields) => held.seen[ask.item].push(fields.map(plain)));
+      item.on("err", (message) => resolve({ error: message }));
+      item.on("initialized", () => resolve({ id: item.monitoredItemId }));
+    });
+  },
+  // {session, nodes, kind: raw | processed | at | events, startMs, endMs, most, bounds, stepMs, aggregates, timesMs,
+  // select, ofType, like, points: of each node, release, timestamps}: one HistoryRead
+  async historyRead(ask) {
+    const request = new opcua.HistoryReadRequest({
+      historyReadDetails: details(ask),
+      nodesToRead: ask.nodes.map((nodeId, number) => ({
+        nodeId: opcua.resolveNodeId(nodeId),
+        continuationPoint: ask.points && ask.points[number] ? Buffer.from(ask.points[number], "hex") : undefined,
+      })),
+      releaseContinuationPoints: Boolean(ask.release),
+      timestampsToReturn: opcua.TimestampsToReturn[ask.timestamps || "Source"],
+    });
+    const response = await new Promise((resolve, reject) =>
+      sessions[ask.session].historyRead(request, (error, found) => (error ? reject(error) : resolve(found))),
+    );
+    return response.results.map((one) => ({
+      status: one.statusCode.name,
+      point: one.continuationPoint && one.continuationPoint.length ? one.continuationPoint.toString("hex") : null,
+      values: one.historyData && one.historyData.dataValues ? one.historyData.dataValues.map(shown) : [],
+      events: one.historyData && one.historyData.events ? one.historyData.events.map((it) => it.eventFields.map(plain)) : [],
+    }));
   },
   // {session, subscription, publishingMs, lifetime, keepAlive, most}
   async subscribe(ask) {
@@ -137,8 +178,11 @@ const can = {
       maxNotificationsPerPublish: ask.most || 0,
       publishingEnabled: true,
     });
-    subscriptions[ask.subscription] = { made, seen: {}, messages: [] };
-    made.on("raw_notification", (message) => subscriptions[ask.subscription].messages.push(sizes(message)));
+    const held = (subscriptions[ask.subscription] = { made, seen: {}, messages: [], ages: [] });
+    made.on("raw_notification", (message) => {
+      if (ask.ages) held.ages.push(...ages(message));
+      else held.messages.push(sizes(message));
+    });
     return { id: made.subscriptionId, publishingMs: made.publishingInterval, lifetime: made.lifetimeCount };
   },
   // {subscription, node, item, samplingMs, queue, discardOldest, deadband: [type, value], trigger}
@@ -191,8 +235,17 @@ const can = {
   async seen(ask) {
     return subscriptions[ask.subscription].seen[ask.item].splice(0);
   },
+  // {subscriptions}: how many values came since it was asked last, and how old they were (ms, percentiles)
+  async tally(ask) {
+    const ages = ask.subscriptions.flatMap((name) => subscriptions[name].ages.splice(0)).sort((a, b) => a - b);
+    const at = (share) => (ages.length ? ages[Math.min(ages.length - 1, Math.floor(share * ages.length))] : null);
+    return { count: ages.length, p50: at(0.5), p99: at(0.99) };
+  },
   async messages(ask) {
     return subscriptions[ask.subscription].messages.splice(0);
+  },
+  async numbers(ask) {
+    return { id: subscriptions[ask.subscription].made.subscriptionId };
   },
   async terminate(ask) {
     await subscriptions[ask.subscription].made.terminate();
@@ -209,6 +262,75 @@ const can = {
   },
 };
 
+function argument([type, value]) {
+  if (type === "ByteString") value = Buffer.from(value, "hex");
+  if (type === "LocalizedText") value = new opcua.LocalizedText({ text: value });
+  return { dataType: opcua.DataType[type], value };
+}
+
+function moment(ms) {
+  return ms === undefined || ms === null ? new Date("1601-01-01T00:00:00Z") : new Date(ms);
+}
+
+function details(ask) {
+  const span = { startTime: moment(ask.startMs), endTime: moment(ask.endMs), numValuesPerNode: ask.most || 0 };
+  switch (ask.kind) {
+    case "raw":
+      return new opcua.ReadRawModifiedDetails({ ...span, isReadModified: false, returnBounds: Boolean(ask.bounds) });
+    case "processed":
+      return new opcua.ReadProcessedDetails({
+        startTime: span.startTime,
+        endTime: span.endTime,
+        processingInterval: ask.stepMs,
+        aggregateType: ask.aggregates.map((one) => opcua.resolveNodeId(one)),
+        aggregateConfiguration: { useServerCapabilitiesDefaults: true },
+      });
+    case "at":
+      return new opcua.ReadAtTimeDetails({ reqTimes: ask.timesMs.map(moment), useSimpleBounds: false });
+    default:
+      return new opcua.ReadEventDetails({ ...span, filter: eventFilter(ask) });
+  }
+}
+
+// {select: [path, ...], ofType, like: [field, pattern], operator: any other}
+function eventFilter(ask) {
+  const filter = opcua.constructEventFilter(ask.select);
+  if (ask.condition)
+    filter.selectClauses.push(new opcua.SimpleAttributeOperand({
+      typeDefinitionId: "i=2782",
+      browsePath: [],
+      attributeId: opcua.AttributeIds.NodeId,
+    }));
+  const operand = (name) => new opcua.SimpleAttributeOperand({
+    typeDefinitionId: "i=2041",
+    browsePath: [name],
+    attributeId: opcua.AttributeIds.Value,
+  });
+  const literal = (dataType, value) => new opcua.LiteralOperand({ value: { dataType, value } });
+  if (ask.ofType)
+    filter.whereClause = new opcua.ContentFilter({
+      elements: [{
+        filterOperator: opcua.FilterOperator.OfType,
+        filterOperands: [literal(opcua.DataType.NodeId, opcua.resolveNodeId(ask.ofType))],
+      }],
+    });
+  if (ask.like)
+    filter.whereClause = new opcua.ContentFilter({
+      elements: [{
+        filterOperator: opcua.FilterOperator.Like,
+        filterOperands: [operand(ask.like[0]), literal(opcua.DataType.String, ask.like[1])],
+      }],
+    });
+  if (ask.operator)
+    filter.whereClause = new opcua.ContentFilter({
+      elements: [{
+        filterOperator: opcua.FilterOperator[ask.operator],
+        filterOperands: [literal(opcua.DataType.NodeId, opcua.resolveNodeId("i=2253"))],
+      }],
+    });
+  return filter;
+}
+
 function pem(path) {
   const text = require("fs").readFileSync(path, "utf8");
   return Buffer.from(text.replace(/-----[^-]+-----/g, "").replace(/\s/g, ""), "base64");
@@ -216,6 +338,13 @@ function pem(path) {
 
 function sizes(message) {
   return (message.notificationData || []).map((one) => (one && one.monitoredItems ? one.monitoredItems.length : 0));
+}
+
+function ages(message) {
+  const now = Date.now();
+  return (message.notificationData || []).flatMap((one) =>
+    ((one && one.monitoredItems) || []).map((item) => now - item.value.sourceTimestamp.getTime()),
+  );
 }
 
 async function answer(line) {

@@ -14,7 +14,7 @@ from edge.opcua_server.channel import SecuredServer
 from edge.opcua_server.core import Core
 from edge.opcua_server.door import Door
 from edge.opcua_server.items import Items
-from edge.opcua_server.nodes import string_id
+from edge.opcua_server.nodes import string_id, supertypes
 from edge.opcua_server.picture import fill
 from edge.opcua_server.space import Space
 from edge.settings import load_settings
@@ -48,7 +48,7 @@ async def build(home: Path) -> tuple[SecuredServer, Space, float]:
     gc.disable()  # as the process does
     server = SecuredServer(Core(settings.opcua), Door(settings.opcua, home), settings.opcua)
     await server.init()
-    space, _ = await fill(server, settings, home)
+    space = (await fill(server, settings, home)).space
     gc.enable()
     return server, space, time.process_time() - began
 
@@ -72,7 +72,10 @@ async def test_five_thousand_tags_are_there_in_ten_seconds_with_the_same_nodes(t
 async def test_ten_subscribers_of_everything_leave_the_loop_its_turns(tmp_path: Path) -> None:
     server, space, _ = await build(tmp_path)
     nodes = [string_id(f"s/l/n/Sources/plc/T.{number}", space.index) for number in range(TAGS)]
-    watching = [Items(server.iserver.aspace, lambda _: TAGS, 100.0) for _ in range(SUBSCRIBERS)]
+    watching = [
+        Items(server.iserver.aspace, lambda _: TAGS, 100.0, supertypes(server.iserver.aspace))
+        for _ in range(SUBSCRIBERS)
+    ]
     for items in watching:
         asked: Any = ua.CreateMonitoredItemsParameters()
         asked.ItemsToCreate = [
