@@ -137,6 +137,12 @@ def _replay(given: argparse.Namespace) -> int:
     return run_again(given.home, given.result, given.engine, given.save)
 
 
+def _hmi(given: argparse.Namespace) -> int:
+    from edge.commands.operator_page import operator_page
+
+    return operator_page(_named(given), given.name, panel=given.panel, revoke=given.revoke)
+
+
 def _accounts(given: argparse.Namespace) -> int:
     from edge.commands.accounts import write_device_accounts
 
@@ -216,6 +222,12 @@ def make_parser() -> argparse.ArgumentParser:
     units.add_argument("--board", default="", metavar="NAME", help="a profile of deploy/boards (the device's own)")
     units.add_argument("--out", type=Path, metavar="DIR", help="write them there, such as /etc/systemd/system")
     _add_replay(add("replay", _replay, "run what lies behind a verdict again and compare every bit"))
+    hmi = add("hmi", _hmi, "print a link to the operators' page that logs in once")
+    hmi.add_argument(
+        "--as", dest="name", default="", metavar="NAME", help="who logs in (you); judgements bear the name"
+    )
+    hmi.add_argument("--panel", action="store_true", help="print a lasting link for a wall panel, which may only look")
+    hmi.add_argument("--revoke", action="store_true", help="end the links of all wall panels")
     probe = add("probe", _probe, 'measure which engine runs the device\'s models best, for [runtime] engine = "auto"')
     probe.add_argument("--models-dir", type=Path, metavar="DIR", help="models to measure with instead of the device's")
     _add_deploying(add)

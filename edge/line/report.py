@@ -12,7 +12,7 @@ from edge.line.plan import MES
 from edge.line.tally import Tally
 from edge.line.timeline import Timeline
 from edge.process import resident_mb
-from edge.settings import Settings
+from edge.settings import Hmi, Settings
 from edge.supervision.run_state import shortened
 from edge.supervision.supervisor import Supervisor
 
@@ -89,22 +89,32 @@ def write_report(path: Path, report: Report) -> None:
 
 
 def urls_of(ground: Ground) -> dict[str, str]:
-    """Return where a person finds the device; the login link of the dashboard works once."""
+    """Return where a person finds the device; the login links of dashboard and operators' page work once."""
     broker = ground.settings.broker
     found = {
         "OPC UA": ground.settings.opcua.endpoint,
         "MQTT": f"mqtt://{MES}@{broker.host}:{broker.port}",
         "metrics": f"{monitor_url(ground.settings)}/metrics",
     }
+    if ground.settings.hmi is not None:
+        found["operators"] = ground.operators or operator_url(ground.settings.hmi)
     file = ground.fleet.read() if ground.fleet else None
     return found | ({"dashboard": file.login} if file else {})
 
 
 def monitor_url(settings: Settings) -> str:
     """Return where the monitor is reached from this machine."""
-    monitor = settings.monitor
-    host = "127.0.0.1" if monitor.host in ("0.0.0.0", "::", "") else monitor.host  # noqa: S104 - compared, not bound
-    return f"http://[{host}]:{monitor.port}" if ":" in host else f"http://{host}:{monitor.port}"
+    return _url(settings.monitor.host, settings.monitor.port)
+
+
+def operator_url(hmi: Hmi) -> str:
+    """Return where the operators' page is reached from this machine."""
+    return _url(hmi.host, hmi.port)
+
+
+def _url(host: str, port: int) -> str:
+    host = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104 - compared, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def notes_of(ground: Ground) -> dict[str, str]:

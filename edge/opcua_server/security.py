@@ -8,10 +8,7 @@ certificate also for a password login. Source: OPC 10000-4, 5.6 and 7.36.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
-import secrets
 import socket
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from asyncua.server.server import Server
 from asyncua.server.user_managers import UserManager
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from edge.security.passwords import matches
 from edge.settings import OpcUa
 from schemas.errors import SettingsError
 
@@ -34,18 +32,6 @@ POLICIES = [
     ua.SecurityPolicyType.Aes256Sha256RsaPss_SignAndEncrypt,
     ua.SecurityPolicyType.Aes256Sha256RsaPss_Sign,
 ]
-_SCRYPT = {"n": 2**14, "r": 8, "p": 1, "maxmem": 64 * 1024 * 1024}
-
-
-def hash_password(password: str, salt: bytes | None = None) -> str:
-    """Return `salt$hash` in hex, scrypt (RFC 7914)."""
-    salt = salt if salt is not None else secrets.token_bytes(16)
-    return f"{salt.hex()}${hashlib.scrypt(password.encode(), salt=salt, **_SCRYPT).hex()}"
-
-
-def _matches(password: str, stored: str) -> bool:
-    salt, _, _ = stored.partition("$")
-    return hmac.compare_digest(hash_password(password, bytes.fromhex(salt)), stored)
 
 
 class _DiscoveryFactory(SecurityPolicyFactory):
@@ -70,7 +56,7 @@ class Users(UserManager):
     """Decides about sessions: user name and password of a JSON file, and anonymous readers if settings allow them."""
 
     def __init__(self, settings: OpcUa, home: Path) -> None:
-        """Read the users' file: JSON of name -> `salt$hash` (see `hash_password`).
+        """Read the users' file: JSON of name -> `salt$hash` (`edge/security/passwords.py`).
 
         Raises:
             SettingsError: the file can't be read.
@@ -98,7 +84,7 @@ class Users(UserManager):
             return User(role=UserRole.User) if self._anonymous else None
         stored = self._hashes.get(username)
         text = password.decode("utf-8", "replace") if isinstance(password, bytes) else password or ""
-        if stored is None or not _matches(text, stored):
+        if stored is None or not matches(text, stored):
             return None
         return User(role=UserRole.User, name=username)
 
