@@ -32,7 +32,7 @@ def login_link(home: Path, settings: Settings, name: str = "") -> str:
     Raises:
         StartError: the device has no such page.
     """
-    return f"{_url(home, settings)}/login?once={make_link(home, name[:64] or getpass.getuser())}"
+    return f"{_url(home, settings)}/login?once={make_link(home, name[:64] or _person())}"
 
 
 def panel_link(home: Path, settings: Settings) -> str:
@@ -42,6 +42,13 @@ def panel_link(home: Path, settings: Settings) -> str:
         StartError: the device has no such page.
     """
     return f"{_url(home, settings)}/panel?token={make_link(home)}"
+
+
+def _person() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user without a name, as in some containers
+        return "operator"
 
 
 def _url(home: Path, settings: Settings) -> str:

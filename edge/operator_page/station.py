@@ -30,7 +30,7 @@ SHOWN_NEWEST: Final = 50  # newest parts, some 20 s of them: a finger is slower 
 LATENCIES: Final = 2_000
 LATENCY_S: Final = 300.0
 LEAST_LATENCIES: Final = 20
-THUMBNAILS_HZ: Final = 10.0  # of rejects and drawn parts: a line that rejects everything must not keep us busy
+THUMBNAILS_HZ: Final = 30.0  # of rejects and drawn parts: a line that rejects everything must not keep us busy
 
 
 class Station:

@@ -46,6 +46,9 @@ function Facts({ of }: { of: readonly (readonly [string, ComponentChildren])[] }
   );
 }
 
+const performance = (oee: StationView["oee"]): string =>
+  oee.performance === null && oee.ideal_per_min === 0 ? "no ideal rate is set (hmi.ideal_per_min)" : share(oee.performance);
+
 const TEXTS: Readonly<Record<Topic, (station: StationView, seen: Snapshot) => ComponentChildren>> = {
   line: ({ line }, seen) => (
     <>
@@ -119,7 +122,7 @@ const TEXTS: Readonly<Record<Topic, (station: StationView, seen: Snapshot) => Co
       <Facts
         of={[
           ["Availability", `${share(oee.availability)}: ran ${span(oee.ran_s * 1000)} of ${span(oee.watched_s * 1000)}`],
-          ["Performance", oee.performance === null ? "no ideal rate is set" : share(oee.performance)],
+          ["Performance", performance(oee)],
           ["Quality", share(oee.quality)],
           ["All three", share(oee.oee)],
           ["Not watched", span(oee.unwatched_s * 1000)],

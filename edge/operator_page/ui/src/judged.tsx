@@ -1,7 +1,7 @@
 // What people's judgements say of the verdicts, and the two ways to judge more.
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
-import type { Estimate, PartDetail, StationView } from "./api";
+import type { Estimate, JudgedView, PartDetail, StationView } from "./api";
 import { post, session, words } from "./client";
 import { Dialog } from "./dialog";
 import { count, interval, share } from "./format";
@@ -15,6 +15,7 @@ export function Judged({ station, onDrawn }: Props) {
   const [explained, setExplained] = useState(false);
   const [problem, setProblem] = useState("");
   const { judged } = station;
+  const least = Math.min(judged.least, Math.max(1, station.reject));
   const may = session.value?.may_judge === true && session.value.name !== "";
 
   async function draw(kind: "good" | "reject") {
@@ -30,8 +31,10 @@ export function Judged({ station, onDrawn }: Props) {
     <section class="judged" aria-labelledby="judged-title">
       <h2 id="judged-title">Checked by people</h2>
       <button class="figures" aria-haspopup="dialog" onClick={() => setExplained(true)}>
-        <Figure name="Rejects that were right" of={judged.precision} more={judged.slanted ? "picked by hand" : ""} />
-        <Figure name="Bad parts caught" of={judged.recall} more="" />
+        <Figure name="Rejects that were right" of={judged.precision} lacking={`${count(judged.precision.of)} of ${least} judged`}>
+          {judged.slanted && "picked by hand"}
+        </Figure>
+        <Figure name="Bad parts caught" of={judged.recall} lacking={lackingForRecall(judged)} />
       </button>
       {may ? (
         <div class="draws">
@@ -59,18 +62,34 @@ export function Judged({ station, onDrawn }: Props) {
   );
 }
 
-function Figure({ name, of, more }: { name: string; of: Estimate; more: string }) {
+function lackingForRecall({ drawn_judged, least, precision }: JudgedView): string {
+  if (drawn_judged < least) return `good parts: ${count(drawn_judged)} of ${least} judged`;
+  return precision.of < least ? `rejects: ${count(precision.of)} of ${least} judged` : "no bad part was found";
+}
+
+interface FigureProps {
+  name: string;
+  of: Estimate;
+  lacking: string;
+  children?: ComponentChildren;
+}
+
+function Figure({ name, of, lacking, children }: FigureProps) {
   return (
     <span class="figure">
       <span class="name">{name}</span>
       {of.value === null ? (
-        <span class="lacking">not enough judged</span>
+        <>
+          <span class="lacking">Not enough judged</span>
+          <span class="under">{lacking}</span>
+        </>
       ) : (
-        <span class="value">
-          <strong>{share(of.value)}</strong> <span>{interval(of)}</span>
-        </span>
+        <>
+          <strong>{share(of.value)}</strong>
+          <span class="under">{interval(of)}</span>
+          <span class="under">{children || `${count(of.counted)} of ${count(of.of)}`}</span>
+        </>
       )}
-      <span class="under">{more || `${count(of.counted)} of ${count(of.of)}`}</span>
     </span>
   );
 }

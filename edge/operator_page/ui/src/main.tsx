@@ -37,7 +37,7 @@ function Header({ onLogin }: { onLogin: () => void }) {
         {theme.value}
       </button>
       {who?.name ? (
-        <button class="quiet" onClick={() => void logout()} aria-label={`Log out ${who.name}`}>
+        <button class="quiet" onClick={() => void logout()}>
           {who.name} · log out
         </button>
       ) : (

@@ -24,10 +24,14 @@ const PATHS: Readonly<Record<Tone, string>> = {
   bad: "M7.4 1h9.2L23 7.4v9.2L16.6 23H7.4L1 16.6V7.4ZM11 6v8h2V6Zm0 10v2.5h2V16Z",
 };
 
-export function Shape({ tone }: { tone: Tone }) {
+const JOINED = "M12 1a11 11 0 1 1 0 22 11 11 0 0 1 0-22Zm-2 12.6-3-3-1.8 1.8L10 17.2l8.8-8.8L17 6.6Z";
+const APART = "M12 1a11 11 0 1 1 0 22 11 11 0 0 1 0-22ZM6 10.7v2.6h12v-2.6Z";
+
+export function Shape({ tone, link = false }: { tone: Tone; link?: boolean }) {
+  const path = link && tone === "ok" ? JOINED : link && tone === "calm" ? APART : PATHS[tone];
   return (
     <svg class={`shape ${tone}`} viewBox="0 0 24 24" aria-hidden="true">
-      <path d={PATHS[tone]} fill-rule="evenodd" />
+      <path d={path} fill-rule="evenodd" />
     </svg>
   );
 }

@@ -81,7 +81,7 @@ export function Tiles({ station, seen }: { station: StationView; seen: Snapshot 
       <Tile name="OEE-like" area="oee" onOpen={open("oee")}>
         <strong>{oee.oee === null ? share(oee.availability) : share(oee.oee)}</strong>
         <span class="under">
-          {oee.oee === null ? "availability" : `A ${short(oee.availability)} · P ${short(oee.performance)} · Q ${short(oee.quality)}`}
+          {oee.oee === null ? "availability" : `A ${short(oee.availability)} P ${short(oee.performance)} Q ${short(oee.quality)}`}
         </span>
       </Tile>
       <Tile name="Response" area="latency" tone={slow ? "bad" : undefined} onOpen={open("latency")}>
@@ -93,12 +93,9 @@ export function Tiles({ station, seen }: { station: StationView; seen: Snapshot 
       </Tile>
       <Tile name="PLC link" area="link" tone={link.tone === "ok" || link.tone === "calm" ? undefined : link.tone} onOpen={open("link")}>
         <span class="headline">
-          <Shape tone={link.tone} />
+          <Shape tone={link.tone} link />
         </span>
-        <span class="under">
-          {link.word}
-          {line.link.source && ` · ${line.link.source}`}
-        </span>
+        <span class="under">{link.word}</span>
       </Tile>
       {topic && <Explained topic={topic} station={station} seen={seen} onClose={() => setTopic(null)} />}
     </section>
