@@ -13,7 +13,7 @@ from edge.line.tally import Tally
 from edge.line.timeline import Timeline
 from edge.process import resident_mb
 from edge.settings import Hmi, Settings
-from edge.supervision.run_state import shortened
+from edge.supervision.run_state import command_name, of_home, shortened
 from edge.supervision.supervisor import Supervisor
 
 
@@ -119,8 +119,12 @@ def _url(host: str, port: int) -> str:
 
 def notes_of(ground: Ground) -> dict[str, str]:
     """Return what a person needs to know beside an address."""
-    credentials = ground.settings.broker.credentials
-    return {"MQTT": f"password of {MES} in {shortened(ground.home / credentials)}"} if credentials else {}
+    credentials, found = ground.settings.broker.credentials, dict[str, str]()
+    if credentials:
+        found["MQTT"] = f"password of {MES} in {shortened(ground.home / credentials)}"
+    if ground.settings.hmi is not None and not ground.operators:
+        found["operators"] = f"`{command_name()} hmi{of_home(ground.work)}` prints a link that logs in"
+    return found
 
 
 def rounded(value: float | None) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 import logging
@@ -25,6 +26,7 @@ COOKIE: Final = "plantedge_operator"  # cookies know no ports: the fleet's page 
 PANEL_COOKIE: Final = "plantedge_panel"
 PANEL_S: Final = 365 * 86_400
 MOST_BODY: Final = 4_096
+BODY_S: Final = 10.0  # within which it has to be here
 _HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -142,15 +144,19 @@ async def body_of(request: Request) -> bytes:
     """Return the body of a change, at most 4 kB of JSON.
 
     Raises:
-        Problem: too large, or not declared as JSON (a form of another site can't declare that).
+        Problem: too large, too slow, or not declared as JSON (a form of another site can't declare that).
     """
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise Problem(415, "Not JSON", "send the body with Content-Type: application/json")
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BODY:
-            raise Problem(413, "Too large", f"send at most {MOST_BODY} bytes")
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MOST_BODY:
+                    raise Problem(413, "Too large", f"send at most {MOST_BODY} bytes")
+    except TimeoutError:
+        raise Problem(408, "Too slow", "send it again") from None
     return bytes(body)
 
 

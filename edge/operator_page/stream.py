@@ -14,12 +14,30 @@ from typing import Final
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from edge.operator_page.guard import Problem
 from edge.operator_page.views import Snapshot
 
 PERIOD_S: Final = 0.4
 MOST_STREAMS: Final = 16
+STUCK_S: Final = 20.0  # a reader that takes nothing for so long is gone
+
+
+class _Stream(StreamingResponse):
+    """A stream that ends when its reader does not read."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until the reader is gone."""
+
+        async def send_in_time(message: Message) -> None:
+            async with asyncio.timeout(STUCK_S):
+                await send(message)
+
+        try:
+            await super().__call__(scope, receive, send_in_time)
+        except* TimeoutError:
+            pass
 
 
 class Streams:
@@ -35,9 +53,7 @@ class Streams:
         """Answer `GET /api/v1/events`."""
         if self._open >= MOST_STREAMS:
             raise Problem(503, "Too many pages", f"{MOST_STREAMS} pages are open; close one and reload")
-        return StreamingResponse(
-            self._events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-        )  # fmt: skip
+        return _Stream(self._events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
     async def _events(self) -> AsyncIterator[bytes]:
         self._open += 1

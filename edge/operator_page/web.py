@@ -7,7 +7,7 @@ import contextlib
 import socket
 from collections.abc import Generator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import uvicorn
@@ -17,6 +17,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edge.operator_page.counts import Kind
 from edge.operator_page.guard import (
@@ -42,6 +43,7 @@ from schemas.topics import Place
 
 STATIC: Final = Path(__file__).parent / "static"
 CONNECTIONS: Final = 64
+HEAD_S: Final = 10.0  # from a connection to its first request
 _KINDS: Final = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
 _UNBUILT: Final = """The page of this device runs, but it is not built.
 
@@ -208,6 +210,19 @@ def _file(path: Path, caching: str) -> Response:
     return FileResponse(path, media_type=_KINDS[path.suffix], headers={"Cache-Control": caching})
 
 
+class _Protocol(H11Protocol):
+    """A connection that ends if its first request does not come in time."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        """Begin to wait."""
+        super().connection_made(transport)
+        self.loop.call_later(HEAD_S, self._asked_or_gone)
+
+    def _asked_or_gone(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.abort()
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its own signal handlers: the process ends it."""
 
@@ -237,11 +252,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 async def serve(app: Starlette, listener: socket.socket) -> None:
     """Serve until cancelled."""
+    http: Any = _Protocol  # uvicorn takes a class, which its annotation has for asyncio.Protocol alone
     server = _Server(
         uvicorn.Config(
-            app, loop="none", lifespan="off", ws="none", access_log=False, log_config=None, server_header=False,
-            proxy_headers=False, limit_concurrency=CONNECTIONS, timeout_keep_alive=30, timeout_graceful_shutdown=1,
-            h11_max_incomplete_event_size=16_384,
+            app, http=http, loop="none", lifespan="off", ws="none", access_log=False, log_config=None,
+            server_header=False, proxy_headers=False, limit_concurrency=CONNECTIONS, timeout_keep_alive=30,
+            timeout_graceful_shutdown=1, h11_max_incomplete_event_size=16_384,
         )
     )  # fmt: skip
     running = asyncio.ensure_future(server.serve(sockets=[listener]))

@@ -24,6 +24,7 @@ from edge.commands.operator_page import login_link, panel_link
 from edge.host.clock import boot_id
 from edge.operator_page.links import revoke_panels
 from edge.operator_page.store import FILE
+from edge.operator_page.web import HEAD_S
 from edge.security.passwords import hash_password
 from edge.settings import load_settings
 from schemas.messages import Frame, Output, State, Status, Verdict
@@ -359,6 +360,17 @@ async def test_pictures_are_never_written_or_published(line: Line, ann: httpx.As
     with sqlite3.connect(line.device.home / FILE) as db:
         assert db.execute("select count(*) from judgement").fetchone() == (1,)
     db.close()
+
+
+async def test_who_connects_and_says_nothing_is_cut_off(line: Line, ann: httpx.AsyncClient) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", line.port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+    began = time.monotonic()
+    async with asyncio.timeout(HEAD_S + 20):
+        assert await reader.read() == b""
+    assert time.monotonic() - began >= HEAD_S - 1
+    writer.close()
+    await line.told(ann, lambda _: True)  # a page that was open goes on
 
 
 async def test_a_part_without_evidence_says_why_it_cant_be_replayed(line: Line, ann: httpx.AsyncClient) -> None:
