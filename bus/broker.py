@@ -19,7 +19,7 @@ from schemas.topics import TOPICS, Place, Reach, Role, Topic
 
 DEVICE_ROLES = (
     Role.AGENT, Role.CONNECT, Role.RUNTIME, Role.CAMERA, Role.OPCUA, Role.HISTORIAN, Role.MIRROR, Role.MONITOR,
-    Role.UPLINK,
+    Role.HMI, Role.UPLINK,
 )  # fmt: skip
 EXTERNAL_ROLES = (Role.MES, Role.CLI)
 FLEET_SERVICE = "fleet-service"  # its certificate's CN; no device may be enrolled under it

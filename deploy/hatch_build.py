@@ -1,4 +1,4 @@
-"""Builds the fleet page into cloud/static before a wheel is packed; without node or network the wheel has no page.
+"""Builds the pages of fleet and operators before a wheel is packed; without node or network the wheel has none.
 
 The lock of amqtt goes into the wheel as well (`bus/amqtt.py` installs it on demand), and the board profiles (which
 `edge/config/boards.py` reads).
@@ -34,4 +34,4 @@ class PageHook(BuildHookInterface[Any]):
         built = subprocess.run(argv, cwd=root, capture_output=True, text=True, timeout=300, check=False)
         if built.returncode != 0:
             said = (built.stderr.strip() or built.stdout.strip() or "no reason given").splitlines()[-1]
-            self.app.display_warning(f"the wheel has no fleet page: {said}")
+            self.app.display_warning(f"the wheel has no pages: {said}")

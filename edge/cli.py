@@ -143,6 +143,12 @@ def _history(given: argparse.Namespace) -> int:
     return {"query": history.query, "export": history.export, "plot": history.plot}[given.action](given)
 
 
+def _hmi(given: argparse.Namespace) -> int:
+    from edge.commands.operator_page import operator_page
+
+    return operator_page(_named(given), given.name, panel=given.panel, revoke=given.revoke)
+
+
 def _accounts(given: argparse.Namespace) -> int:
     from edge.commands.accounts import write_device_accounts
 
@@ -243,6 +249,12 @@ def make_parser() -> argparse.ArgumentParser:
     units.add_argument("--out", type=Path, metavar="DIR", help="write them there, such as /etc/systemd/system")
     _add_replay(add("replay", _replay, "run what lies behind a verdict again and compare every bit"))
     _add_history(add("history", _history, "print, export or draw what the historian has kept"))
+    hmi = add("hmi", _hmi, "print a link to the operators' page that logs in once")
+    hmi.add_argument(
+        "--as", dest="name", default="", metavar="NAME", help="who logs in (you); judgements bear the name"
+    )
+    hmi.add_argument("--panel", action="store_true", help="print a lasting link for a wall panel, which may only look")
+    hmi.add_argument("--revoke", action="store_true", help="end the links of all wall panels")
     probe = add("probe", _probe, 'measure which engine runs the device\'s models best, for [runtime] engine = "auto"')
     probe.add_argument("--models-dir", type=Path, metavar="DIR", help="models to measure with instead of the device's")
     _add_deploying(add)

@@ -96,6 +96,11 @@ MONITOR = ProcessRow(
     sections=("monitor", "sources", "cameras", "pipelines"),
     subscribes=(t.STATUS, t.SLOT_STATE, t.CONFIG_STATE), publishes=(t.STATUS,),
 )  # fmt: skip
+HMI = ProcessRow(
+    name="hmi", role=Role.HMI, module="edge.hmi", lane=Lane.LOCAL, sections=("hmi", "pipelines", "outputs"),
+    subscribes=(t.FRAME, t.RESULT, t.OUTPUT, t.INSIGHT, t.EVENT, t.STATUS, t.CONFIG_STATE),
+    publishes=(t.EVENT, t.STATUS), watchdog_s=10.0,
+)  # fmt: skip
 UPLINK = ProcessRow(
     name="uplink", role=Role.UPLINK, module="edge.uplink", lane=Lane.CONTROL, sections=("uplink",),
     subscribes=(t.STATUS, t.INSIGHT, t.SLOT_STATE, t.EVENT, t.CONFIG_STATE, t.DOWN_DESIRED, t.DOWN_CONFIG,
@@ -103,7 +108,9 @@ UPLINK = ProcessRow(
     publishes=(t.UP_HEALTH, t.UP_MODELS, t.UP_ALERT, t.UP_REPORT, t.UP_LEDGER, t.DESIRED, t.STATUS),
 )  # fmt: skip
 
-PROCESSES: tuple[ProcessRow, ...] = (AGENT, CONNECT, RUNTIME, CAMERA, OPCUA, HISTORIAN, MIRROR, MONITOR, UPLINK)
+PROCESSES: tuple[ProcessRow, ...] = (
+    AGENT, CONNECT, RUNTIME, CAMERA, OPCUA, HISTORIAN, MIRROR, MONITOR, HMI, UPLINK,
+)  # fmt: skip
 
 
 def row(name: str) -> ProcessRow:

@@ -8,16 +8,18 @@ Paths in settings are relative to the home.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from bus import MqttVersion
 from edge.config.held import HELD, held_settings
 from edge.config.pipeline import Pipeline
-from edge.config.section import Field, Milliseconds, Options, Port, Section, Slug
+from edge.config.section import Field, Milliseconds, Options, Port, Section, Slug, model_validator
 from schemas.topics import Place
 
 MONITOR_PORT = 8002  # Triton's for metrics
+HMI_PORT = 8003
 
 
 class Device(Section):
@@ -253,6 +255,38 @@ class Monitor(Section):
     window_s: Annotated[float, Field(gt=0, le=86_400)] = 5.0
 
 
+class Hmi(Section):
+    """The page for the operators of the line; without this table there is none.
+
+    `users`: JSON of name -> hash as `plantedge opcua user` writes it, by default that of the OPC UA server; `judges`:
+    those of them who may judge parts, by default all. `hosts`: further names under which the page is asked for;
+    `https`: a proxy in front of it speaks HTTPS. `pipelines`: whose results are shown, by default those that have
+    outputs. `shifts`: when each begins, HH:MM of the device's own time. `ideal_per_min`: the line's ideal rate, 0 for
+    none. No result for `stopped_after_s`: the line stands. `sample`: how many good parts of a shift are drawn to be
+    judged. `thumbnails`: pictures of parts, in memory and on this page alone.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = HMI_PORT
+    users: str = ""
+    judges: list[str] = []
+    hosts: list[str] = []
+    https: bool = False
+    thumbnails: bool = True
+    pipelines: list[Slug] = []
+    shifts: Annotated[list[str], Field(min_length=1, max_length=24)] = ["06:00", "14:00", "22:00"]
+    ideal_per_min: Annotated[float, Field(ge=0, le=1_000_000)] = 0.0
+    stopped_after_s: Annotated[float, Field(ge=1, le=3600)] = 10.0
+    sample: Annotated[int, Field(ge=10, le=200)] = 30
+
+    @model_validator(mode="after")
+    def _times_of_day(self) -> Self:
+        for text in self.shifts:
+            if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
+                raise ValueError(f'shifts: {text!r} is no time of day; write it as "06:00"')
+        return self
+
+
 class Uplink(Section):
     """The fleet bus, by mutual TLS; `identity` holds ca.pem, device.pem, device.key. No host: no uplink."""
 
@@ -279,6 +313,7 @@ class Settings(Section):
     mirror: Mirror = Mirror()
     sparkplug: Sparkplug | None = None
     monitor: Monitor = Monitor()
+    hmi: Hmi | None = None
     uplink: Uplink = Uplink()
 
     @property

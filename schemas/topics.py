@@ -54,6 +54,7 @@ class Role(StrEnum):
     MIRROR = "mirror"
     AGENT = "agent"
     MONITOR = "monitor"
+    HMI = "hmi"
     UPLINK = "uplink"
     MES = "mes"  # external readers: mes/# and status/#, and writes that the write path checks
     CLI = "cli"  # a person on the device: plantedge up, watch, config
@@ -141,10 +142,10 @@ def _roles(*roles: Role) -> frozenset[Role]:
 
 
 _DEVICE = _roles(
-    Role.CONNECT, Role.CAMERA, Role.RUNTIME, Role.OPCUA, Role.HISTORIAN, Role.MIRROR, Role.MONITOR, Role.AGENT,
-    Role.UPLINK,
+    Role.CONNECT, Role.CAMERA, Role.RUNTIME, Role.OPCUA, Role.HISTORIAN, Role.MIRROR, Role.MONITOR, Role.HMI,
+    Role.AGENT, Role.UPLINK,
 )  # fmt: skip
-_EVENT_SOURCES = _roles(Role.AGENT, Role.CONNECT, Role.RUNTIME, Role.CAMERA, Role.HISTORIAN, Role.OPCUA)
+_EVENT_SOURCES = _roles(Role.AGENT, Role.CONNECT, Role.RUNTIME, Role.CAMERA, Role.HISTORIAN, Role.OPCUA, Role.HMI)
 
 READING = Topic(
     key="READING", pattern=PLANT + "raw/{source}", messages=(m.Reading,), codec=Codec.MSGPACK, qos=0, retain=False,
@@ -154,7 +155,7 @@ READING = Topic(
 )  # fmt: skip
 FRAME = Topic(
     key="FRAME", pattern=PLANT + "frame/{stream}", messages=(m.Frame,), codec=Codec.MSGPACK, qos=0, retain=False,
-    publishers=_roles(Role.CAMERA), readers=_roles(Role.RUNTIME),
+    publishers=_roles(Role.CAMERA), readers=_roles(Role.RUNTIME, Role.HMI),
     max_bytes=196_608, max_hz=5_000, drop=Drop.OLDEST, bulk=True,
 )  # fmt: skip
 DECISION = Topic(
@@ -164,13 +165,13 @@ DECISION = Topic(
 )  # fmt: skip
 OUTPUT = Topic(
     key="OUTPUT", pattern=PLANT + "output/{pipeline}", messages=(m.Output,), codec=Codec.MSGPACK, qos=1, retain=False,
-    publishers=_roles(Role.CONNECT), readers=_roles(Role.HISTORIAN, Role.OPCUA, Role.CLI),
+    publishers=_roles(Role.CONNECT), readers=_roles(Role.HISTORIAN, Role.OPCUA, Role.HMI, Role.CLI),
     max_bytes=4_096, max_hz=5_000, drop=Drop.NOTHING,
 )  # fmt: skip
 RESULT = Topic(
     key="RESULT", pattern=PLANT + "inference/{pipeline}", messages=(m.Result,), codec=Codec.MSGPACK, qos=1,
     retain=False, publishers=_roles(Role.RUNTIME),
-    readers=_roles(Role.OPCUA, Role.HISTORIAN, Role.MIRROR, Role.CLI),
+    readers=_roles(Role.OPCUA, Role.HISTORIAN, Role.MIRROR, Role.HMI, Role.CLI),
     max_bytes=16_384, max_hz=5_000, drop=Drop.NOTHING,
 )  # fmt: skip
 EVIDENCE = Topic(
@@ -181,12 +182,13 @@ EVIDENCE = Topic(
 INSIGHT = Topic(
     key="INSIGHT", pattern=PLANT + "insight/{pipeline}", messages=(m.Insight,), codec=Codec.MSGPACK, qos=1,
     retain=True, publishers=_roles(Role.RUNTIME),
-    readers=_roles(Role.OPCUA, Role.HISTORIAN, Role.UPLINK, Role.CLI),
+    readers=_roles(Role.OPCUA, Role.HISTORIAN, Role.UPLINK, Role.HMI, Role.CLI),
     max_bytes=8_192, max_hz=1, stale_after_s=30, drop=Drop.LATEST_WINS,
 )  # fmt: skip
 EVENT = Topic(
     key="EVENT", pattern=PLANT + "event/{origin}/{kind}", messages=(m.Event,), codec=Codec.MSGPACK, qos=1, retain=False,
-    publishers=_EVENT_SOURCES, readers=_roles(Role.OPCUA, Role.HISTORIAN, Role.MIRROR, Role.UPLINK, Role.CLI),
+    publishers=_EVENT_SOURCES,
+    readers=_roles(Role.OPCUA, Role.HISTORIAN, Role.MIRROR, Role.UPLINK, Role.HMI, Role.CLI),
     max_bytes=8_192, max_hz=50, drop=Drop.NOTHING, binds="origin",
 )  # fmt: skip
 WRITE = Topic(
@@ -233,7 +235,7 @@ DESIRED = Topic(
 )  # fmt: skip
 STATUS = Topic(
     key="STATUS", pattern=PLANT + "status/{process}", messages=(m.Status,), codec=Codec.JSON, qos=1, retain=True,
-    publishers=_DEVICE, readers=_roles(Role.UPLINK, Role.AGENT, Role.OPCUA, Role.MONITOR, Role.MES, Role.CLI),
+    publishers=_DEVICE, readers=_roles(Role.UPLINK, Role.AGENT, Role.OPCUA, Role.MONITOR, Role.HMI, Role.MES, Role.CLI),
     max_bytes=8_192, max_hz=5, stale_after_s=15, drop=Drop.LATEST_WINS, binds="process",
 )  # fmt: skip
 MES_RESULT = Topic(

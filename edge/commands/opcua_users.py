@@ -10,6 +10,7 @@ from pathlib import Path
 from edge.commands.ownership import give_to_owner_of
 from edge.config.tree import is_tree
 from edge.host.durable import write_durably
+from edge.security.passwords import hash_password
 from edge.settings import load_settings
 from schemas.errors import StartError
 
@@ -34,18 +35,12 @@ def set_user(home: Path, name: str, *, remove: bool = False) -> int:
         done = "removed"
     else:
         done = "has a new password" if name in known else "added"
-        known = known | {name: _hashed(_ask(name))}
+        known = known | {name: hash_password(_ask(name))}
     write_durably(path, json.dumps(known, indent=1).encode() + b"\n")
     path.chmod(0o600)
     give_to_owner_of(home, path)
     print(f"{path}: {name} {done}; a running OPC UA server takes it up within seconds")
     return 0
-
-
-def _hashed(password: str) -> str:
-    from edge.opcua_server.people import hash_password  # asyncua is slow to load: not before the person has typed
-
-    return hash_password(password)
 
 
 def _ask(name: str) -> str:

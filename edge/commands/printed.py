@@ -10,8 +10,8 @@ from bus.broker_config import PRODUCTION, device_config
 from edge.config.boards import Board, board_of, load_board
 from edge.config.held import HELD
 from edge.line.plan import BROKER, accounts, wanted
-from edge.processes import MONITOR, PROCESSES, ProcessRow
-from edge.settings import Engine, Monitor, load_settings
+from edge.processes import HMI, MONITOR, PROCESSES, ProcessRow
+from edge.settings import Engine, Hmi, Monitor, load_settings
 
 _FIRST = "# Generated from edge/processes.py by `plantedge units`; do not edit."
 _GOVERNOR = f"""{_FIRST}
@@ -53,8 +53,9 @@ def units(home: Path | None = None, board: str = "") -> dict[str, str]:
     """
     settings = load_settings(home) if home else None
     named = wanted(settings) if settings else _named_by_table()
-    inside = (settings.monitor if settings else Monitor()).host in _LOOPBACK
-    alone = {*_LOOPBACK_ONLY, *([MONITOR.name] if inside else [])}
+    monitor, page = settings.monitor if settings else Monitor(), (settings.hmi if settings else None) or Hmi()
+    inside = [row.name for row, host in ((MONITOR, monitor.host), (HMI, page.host)) if host in _LOOPBACK]
+    alone = {*_LOOPBACK_ONLY, *inside}
     profile = load_board(board) if board else board_of(settings.device.hardware) if settings else None
     found: dict[str, str] = {}
     for row, instance in named:
@@ -111,7 +112,7 @@ def _drop_in(row: ProcessRow, instance: str, loopback_only: bool, more: Sequence
         service += ["CPUSchedulingPolicy=fifo", f"CPUSchedulingPriority={priority}", "RestrictRealtime=no"]
     if not row.checks:
         service.append(f"Environment={HELD}=held")
-    if row is MONITOR:
+    if row in (MONITOR, HMI):
         service += _BOUNDED
     if loopback_only:
         service += ["IPAddressDeny=any", "IPAddressAllow=localhost"]

@@ -18,7 +18,7 @@ from edge.inference.steps import op_names
 def cross_problems(tree: Tree, home: Path) -> list[Problem]:
     """Return every reference that leads nowhere, and every tag that is written twice."""
     found = [*_pipelines(tree), *_outputs(tree), *_twice_written(tree), *_streams(tree)]
-    found += _triggers(tree)
+    found += [*_triggers(tree), *_shown(tree)]
     return [*found, *_tag_lists(tree, home), *_drivers(tree), *_engines(tree)]
 
 
@@ -97,6 +97,14 @@ def _streams(tree: Tree) -> Iterator[Problem]:
         if owner != camera:
             text = f"cameras.{camera}: its stream {stream!r} is already that of camera {owner}; set another `stream`"
             yield Problem(("cameras", camera, "stream"), text)
+
+
+def _shown(tree: Tree) -> Iterator[Problem]:
+    """The operators' page shows pipelines that there are."""
+    pipelines, named = tables(tree, "pipelines"), subtree(tree, "hmi").get("pipelines")
+    for position, name in enumerate(named if is_list(named) else []):
+        if isinstance(name, str) and name not in pipelines:
+            yield _nowhere(("hmi", "pipelines", position), "pipeline", name, pipelines, ("pipelines", name))
 
 
 def _triggers(tree: Tree) -> Iterator[Problem]:

@@ -51,7 +51,7 @@ STAGE_BUCKETS = (
 IO_BUCKETS = (100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 BATCH_BUCKETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 
-_DEVICE = ("agent", "camera", "connect", "historian", "mirror", "monitor", "opcua", "runtime", "uplink")
+_DEVICE = ("agent", "camera", "connect", "historian", "hmi", "mirror", "monitor", "opcua", "runtime", "uplink")
 _MODEL = ("pipeline", "model", "version")
 
 

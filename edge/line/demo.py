@@ -10,7 +10,7 @@ from pathlib import Path
 import edge
 from edge.host.ports import PortChoice
 from edge.host.socket_path import socket_path
-from edge.settings import MONITOR_PORT
+from edge.settings import HMI_PORT, MONITOR_PORT
 from edge.sim.control import read_state
 from edge.sim.ports import CAMERA_PORT, MODBUS_PORT
 from edge.supervision.child import Command
@@ -20,7 +20,10 @@ from schemas.errors import StartError
 PLANT = "plant"
 SHIPPED = Path(edge.__file__).parent / "sim" / "demo"
 SOURCE, CAMERAS = "plant", ("cam1", "tray1", "gear1")  # their names in the shipped device.toml
-_DEFAULTS = {"broker": 1883, "modbus": MODBUS_PORT, "camera": CAMERA_PORT, "opcua": 4840, "monitor": MONITOR_PORT}
+_DEFAULTS = {
+    "broker": 1883, "modbus": MODBUS_PORT, "camera": CAMERA_PORT, "opcua": 4840, "monitor": MONITOR_PORT,
+    "hmi": HMI_PORT,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class DemoPorts:
     camera: int
     opcua: int
     monitor: int
+    hmi: int
 
     @property
     def moved(self) -> dict[str, tuple[int, int]]:
@@ -57,6 +61,7 @@ def demo_overlay(ports: DemoPorts) -> dict[str, object]:
         "cameras": {name: {"address": f"127.0.0.1:{ports.camera}"} for name in CAMERAS},
         "opcua": {"endpoint": f"opc.tcp://127.0.0.1:{ports.opcua}"},
         "monitor": {"port": ports.monitor},
+        "hmi": {"port": ports.hmi},
     }
 
 

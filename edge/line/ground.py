@@ -20,7 +20,7 @@ from edge.line.influx_server import INFLUX, InfluxServer
 from edge.line.local_fleet import FLEET, LocalFleet
 from edge.line.plan import BROKER, accounts, process_commands
 from edge.line.timeline import Say
-from edge.settings import Settings
+from edge.settings import Hmi, Settings
 from edge.supervision.child import Command
 
 
@@ -60,6 +60,7 @@ class Ground:
     manual_rearm: bool = False
     overlay: Mapping[str, object] = field(default_factory=dict[str, object])
     warning: str = ""  # what this broker can't do
+    operators: str = ""  # the demo's link to the operators' page
 
     def outside(self) -> list[Command]:
         """Return what stands beside the device: its plant, its fleet, an InfluxDB."""
@@ -119,6 +120,8 @@ def lay(options: Options, work: Path, ports: PortChoice, say: Say) -> Ground:
         overlay = merged(overlay, {"broker": broker_settings(home, port)})
     if not demo:
         overlay["monitor"] = {"port": _monitor_port(settings, ports)}
+        if settings.hmi is not None:
+            overlay["hmi"] = {"port": _hmi_port(settings.hmi, ports)}
     if options.watch:
         overlay["runtime"] = {"watch": True}
     if fleet:
@@ -131,9 +134,11 @@ def lay(options: Options, work: Path, ports: PortChoice, say: Say) -> Ground:
     write_overlay(home, overlay)
     for name, (usual, chosen) in {**(demo.moved if demo else {}), **(fleet.moved if fleet else {})}.items():
         say(f"          port {usual} is taken; {name} is on {chosen}")
+    kept = _kept(home)
     return Ground(
-        work=work, home=home, settings=_kept(home), port=port, own_broker=own_broker, demo=demo, fleet=fleet,
+        work=work, home=home, settings=kept, port=port, own_broker=own_broker, demo=demo, fleet=fleet,
         influx=influx, parts_per_s=options.parts_per_s, manual_rearm=options.manual_rearm, overlay=overlay,
+        operators=_operators(home, kept) if demo else "",
     )  # fmt: skip
 
 
@@ -171,6 +176,21 @@ def _monitor_port(settings: Settings, ports: PortChoice) -> int:
         return ports.choose(port)
     insist(port, f"the monitor ({DEVICE_FILE}, monitor.port)", "stop it, or write another port there")
     return port
+
+
+def _hmi_port(hmi: Hmi, ports: PortChoice) -> int:
+    """Return where the operators' page is served, by the same rule."""
+    if "port" not in hmi.model_fields_set:
+        return ports.choose(hmi.port)
+    insist(hmi.port, f"the operators' page ({DEVICE_FILE}, hmi.port)", "stop it, or write another port there")
+    return hmi.port
+
+
+def _operators(home: Path, settings: Settings) -> str:
+    """Return a link that logs a person in: the demo has no users' file."""
+    from edge.commands.operator_page import login_link  # it asks us where the page is
+
+    return login_link(home, settings) if settings.hmi is not None else ""
 
 
 def _kept(home: Path) -> Settings:

@@ -25,6 +25,8 @@ def wanted(settings: Settings) -> list[tuple[ProcessRow, str]]:
     for row in PROCESSES:
         if row.name == "uplink" and not settings.uplink.host:
             continue
+        if row.name == "hmi" and settings.hmi is None:
+            continue
         found += [(row, instance) for instance in settings.instances(row.instances_of)]
     return found
 

@@ -12,8 +12,8 @@ from edge.line.plan import MES
 from edge.line.tally import Tally
 from edge.line.timeline import Timeline
 from edge.process import resident_mb
-from edge.settings import Settings
-from edge.supervision.run_state import shortened
+from edge.settings import Hmi, Settings
+from edge.supervision.run_state import command_name, of_home, shortened
 from edge.supervision.supervisor import Supervisor
 
 
@@ -89,28 +89,42 @@ def write_report(path: Path, report: Report) -> None:
 
 
 def urls_of(ground: Ground) -> dict[str, str]:
-    """Return where a person finds the device; the login link of the dashboard works once."""
+    """Return where a person finds the device; the login links of dashboard and operators' page work once."""
     broker = ground.settings.broker
     found = {
         "OPC UA": ground.settings.opcua.endpoint,
         "MQTT": f"mqtt://{MES}@{broker.host}:{broker.port}",
         "metrics": f"{monitor_url(ground.settings)}/metrics",
     }
+    if ground.settings.hmi is not None:
+        found["operators"] = ground.operators or operator_url(ground.settings.hmi)
     file = ground.fleet.read() if ground.fleet else None
     return found | ({"dashboard": file.login} if file else {})
 
 
 def monitor_url(settings: Settings) -> str:
     """Return where the monitor is reached from this machine."""
-    monitor = settings.monitor
-    host = "127.0.0.1" if monitor.host in ("0.0.0.0", "::", "") else monitor.host  # noqa: S104 - compared, not bound
-    return f"http://[{host}]:{monitor.port}" if ":" in host else f"http://{host}:{monitor.port}"
+    return _url(settings.monitor.host, settings.monitor.port)
+
+
+def operator_url(hmi: Hmi) -> str:
+    """Return where the operators' page is reached from this machine."""
+    return _url(hmi.host, hmi.port)
+
+
+def _url(host: str, port: int) -> str:
+    host = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104 - compared, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def notes_of(ground: Ground) -> dict[str, str]:
     """Return what a person needs to know beside an address."""
-    credentials = ground.settings.broker.credentials
-    return {"MQTT": f"password of {MES} in {shortened(ground.home / credentials)}"} if credentials else {}
+    credentials, found = ground.settings.broker.credentials, dict[str, str]()
+    if credentials:
+        found["MQTT"] = f"password of {MES} in {shortened(ground.home / credentials)}"
+    if ground.settings.hmi is not None and not ground.operators:
+        found["operators"] = f"`{command_name()} hmi{of_home(ground.work)}` prints a link that logs in"
+    return found
 
 
 def rounded(value: float | None) -> float | None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,6 +13,7 @@ from typing import Final
 from asyncua.crypto.permission_rules import User, UserRole
 from cryptography import x509
 
+from edge.security.passwords import NOBODY, matches
 from edge.settings import OpcUa
 from schemas.errors import SettingsError
 
@@ -45,7 +43,6 @@ RIGHTS: Final[Mapping[Role, frozenset[Right]]] = MappingProxyType({
     Role.OPERATOR: frozenset({Right.READ, Right.HISTORY, Right.WRITE, Right.CALL}),
     Role.ENGINEER: frozenset(Right),
 })  # fmt: skip
-_SCRYPT: Final = {"n": 2**14, "r": 8, "p": 1, "maxmem": 64 * 1024 * 1024}
 
 
 @dataclass
@@ -62,12 +59,6 @@ class Person(User):
         return right in RIGHTS[self.duty]
 
 
-def hash_password(password: str, salt: bytes | None = None) -> str:
-    """Return `salt$hash` in hex, scrypt (RFC 7914). It takes some 50 ms: not for the loop."""
-    salt = salt if salt is not None else secrets.token_bytes(16)
-    return f"{salt.hex()}${hashlib.scrypt(password.encode(), salt=salt, **_SCRYPT).hex()}"
-
-
 @dataclass(frozen=True)
 class People:
     """Names with their passwords' hashes, and roles; whoever has no role observes."""
@@ -77,14 +68,7 @@ class People:
 
     def known(self, name: str, password: str) -> Person | None:
         """Return who has this password, None if nobody has. As slow for a name that is not there."""
-        stored = self.hashes.get(name, f"{'00' * 16}$")
-        try:
-            salt = bytes.fromhex(stored.partition("$")[0])
-        except ValueError:
-            return None
-        if not hmac.compare_digest(hash_password(password, salt), stored):
-            return None
-        return self.person(name)
+        return self.person(name) if matches(password, self.hashes.get(name, NOBODY)) else None
 
     def person(self, name: str, chain: Sequence[x509.Certificate] = ()) -> Person:
         """Return who has this name, once that is proven."""
@@ -92,7 +76,7 @@ class People:
 
 
 def read_people(settings: OpcUa, home: Path) -> People:
-    """Read the users' file: JSON of name -> `salt$hash` (see `hash_password`).
+    """Read the users' file: JSON of name -> `salt$hash` (edge/security/passwords.py).
 
     Raises:
         SettingsError: the file can't be read.

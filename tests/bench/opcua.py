@@ -27,9 +27,9 @@ from edge.history.points import Point
 from edge.history.query import History, Trend
 from edge.history.store import FILE, Store
 from edge.opcua_server.encoding import encoder
-from edge.opcua_server.people import hash_password
 from edge.opcua_server.trust import CLIENTS, Folders
 from edge.opcua_server.walks import Historized, Span, raw
+from edge.security.passwords import hash_password
 from schemas.messages import Reading, Sample, State
 from schemas.topics import READING, STATUS
 from tests.bench.machine import described

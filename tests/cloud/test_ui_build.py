@@ -26,15 +26,16 @@ def test_the_page_builds_with_sound_types_and_then_is_current() -> None:
     started = time.monotonic()
     assert ui_build.build() is False
     assert time.monotonic() - started < 1
-    html = (ui_build.TARGET / "index.html").read_text()
-    assert "http" not in html
-    assert not (ui_build.SOURCE / "node_modules").exists()
+    for page in ui_build.PAGES:
+        html = (page.target / "index.html").read_text()
+        assert "http" not in html
+        assert not (page.source / "node_modules").exists()
 
 
 def test_without_node_one_line_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(ui_build, "_fingerprint", lambda: "changed")
+    monkeypatch.setattr(ui_build, "_fingerprint", lambda page: "changed")
     monkeypatch.setattr(ui_build.shutil, "which", lambda name: None)
     monkeypatch.setattr(ui_build.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr("sys.argv", ["ui_build"])

@@ -42,7 +42,7 @@ def ground(folder: Path, *, demo: bool) -> Ground:
     home = Path(shutil.copytree(DEMO, folder / "my-line"))
     text = (home / "device.toml").read_text() + '\n[broker]\ncredentials = "run/broker/credentials.json"\n'
     (home / "device.toml").write_text(text)
-    ports = DemoPorts(broker=1883, modbus=5020, camera=5021, opcua=4840, monitor=8002) if demo else None
+    ports = DemoPorts(broker=1883, modbus=5020, camera=5021, opcua=4840, monitor=8002, hmi=8003) if demo else None
     return Ground(
         work=home / ".plantedge", home=home, settings=load_settings(home), port=1883, own_broker=True, demo=ports
     )

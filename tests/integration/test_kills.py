@@ -232,8 +232,8 @@ def rounded(value: float | None) -> float | None:
 
 # Some again and again: the supervisor waits longer each time, in the end longer than lease and watchdog allow.
 ORDER = (
-    "mirror", "monitor", "agent", "uplink", "historian", "opcua", "runtime-bulk", "camera-cam1", "runtime-safety",
-    "connect-plant", "connect-plant", "connect-plant", "broker", "broker", "broker",
+    "mirror", "hmi", "monitor", "agent", "uplink", "historian", "opcua", "runtime-bulk", "camera-cam1",
+    "runtime-safety", "connect-plant", "connect-plant", "connect-plant", "broker", "broker", "broker",
 )  # fmt: skip
 
 

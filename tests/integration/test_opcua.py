@@ -13,7 +13,7 @@ import pytest
 
 from bus.mosquitto import free_port
 from bus.typed import Publisher
-from edge.opcua_server.people import hash_password
+from edge.security.passwords import hash_password
 from schemas.messages import LINK_LOST, Latency, Outcome, Quality, Reading, Result, Sample, State, Verdict
 from schemas.topics import READING, RESULT, STATUS
 from tests.device import Device

@@ -12,8 +12,8 @@ import pytest
 
 from bus.mosquitto import free_port
 from bus.typed import Publisher
-from edge.opcua_server.people import hash_password
 from edge.opcua_server.trust import CLIENTS, Folders
+from edge.security.passwords import hash_password
 from schemas.messages import (
     LINK_LOST,
     Drift,

@@ -16,8 +16,8 @@ from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.uaerrors import BadSecurityModeRejected, BadServiceUnsupported, BadSessionIdInvalid
 
 from bus.mosquitto import free_port
-from edge.opcua_server.people import hash_password
 from edge.opcua_server.trust import CLIENTS, Folders
+from edge.security.passwords import hash_password
 from schemas.messages import State
 from schemas.topics import STATUS
 from tests.device import Device

@@ -14,9 +14,9 @@ import pytest
 
 from bus.mosquitto import free_port
 from bus.typed import Publisher
-from edge.opcua_server.people import hash_password
 from edge.opcua_server.trust import CLIENTS, USERS, Folders, thumbprint
 from edge.opcua_server.units import CODES, UNECE, unit_id
+from edge.security.passwords import hash_password
 from schemas.messages import Insight, Quality, Reading, Sample, Slot, State
 from schemas.topics import INSIGHT, READING, SLOT_STATE, STATUS
 from tests.device import ROOT, Device

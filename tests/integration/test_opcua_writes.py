@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bus.mosquitto import free_port
-from edge.opcua_server.people import hash_password
+from edge.security.passwords import hash_password
 from edge.sim import control
 from schemas.messages import State
 from schemas.topics import EVENT, STATUS

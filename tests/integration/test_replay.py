@@ -1,18 +1,22 @@
 """A rejected part is run again from what the device has kept: camera to runtime to historian to the command line."""
 
 import asyncio
+import io
 import re
 import stat
 import subprocess
 import sys
 import time
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
+from edge.commands.operator_page import login_link
 from edge.history.evidence import RING, EvidenceReader
 from edge.host.clock import boot_id
+from edge.settings import load_settings
 from schemas.messages import Frame, Reading, Sample, Slot
 from schemas.topics import EVIDENCE, FRAME, READING, RESULT, SLOT_DESIRED, SLOT_STATE, STATUS
 from tests.device import ROOT, Device
@@ -20,7 +24,7 @@ from tests.edge.small_models import SHAPE, TAGS, write_anomaly, write_classifier
 
 pytestmark = pytest.mark.slow
 
-USERS = ("runtime-safety", "camera-cam1", "connect-plant", "agent", "historian", "mes", "cli")
+USERS = ("runtime-safety", "camera-cam1", "connect-plant", "agent", "historian", "mes", "cli", "hmi")
 LINE = """
 [sources.plant]
 driver = "modbus"
@@ -194,3 +198,41 @@ async def test_nobody_but_the_historian_gets_evidence_and_the_disk_holds_it_seal
     for secret in (pixels.tobytes()[:32], line.id(1).encode(), b"probabilities"):
         assert secret not in content
     assert not re.search(rb"inspect|caps", content)
+
+
+async def test_an_operator_replays_a_reject_and_sees_it_again_after_a_restart(line, free_port):
+    """The page runs it on a loaded runtime's device, in a process of its own; its picture comes from the ring."""
+    url = f"http://127.0.0.1:{free_port()}"
+    line.device.add("device.toml", f"[hmi]\nport = {url.rpartition(':')[2]}\npipelines = ['inspect']\n")
+    hmi = line.device.start("hmi")
+    pixels = picture(1)
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as http:
+        await _logged_in(http, line)
+        path, end = f"/api/v1/parts/{line.id(1)}", time.monotonic() + 30
+        line.shoot(1, pixels)
+        while (await http.get(path)).status_code != 200:
+            assert time.monotonic() < end, line.device.log("hmi")
+            await asyncio.sleep(0.05)
+        await line.kept(1)
+        found = (await http.post(f"{path}/replay", json={})).json()
+        assert (found["same"], found["verdict"], found["problem"]) == (True, "nok", "")
+        hmi.terminate()
+        await asyncio.to_thread(hmi.wait, 10)
+        line.device.start("hmi")
+        await _logged_in(http, line)
+        shown = Image.open(io.BytesIO((await http.get(f"/api/v1/pictures/{line.id(1)}")).content))
+        assert np.array_equal(np.asarray(shown), pixels)
+
+
+async def _logged_in(http, line):
+    """Wait for the page, and log in by a link."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            await http.get("/")
+            break
+        except httpx.TransportError:
+            assert time.monotonic() < end, line.device.log("hmi")
+            await asyncio.sleep(0.05)
+    await http.get(login_link(line.device.home, load_settings(line.device.home), "ann"))
+    http.headers["x-csrf-token"] = (await http.get("/api/v1/session")).json()["csrf"]

@@ -112,7 +112,8 @@ def test_the_whole_line_works_and_reports_what_was_measured(tmp_path: Path) -> N
     assert found["mqtt_url"].startswith("mqtt://")
     assert "/login?once=" in found["dashboard_url"]
     children = {"broker", "plant", "fleet", "agent", "connect-plant", "camera-cam1", "camera-gear1", "camera-tray1",
-                "runtime-safety", "runtime-bulk", "opcua", "historian", "mirror", "monitor", "uplink"}  # fmt: skip
+                "runtime-safety", "runtime-bulk", "opcua", "historian", "mirror", "monitor", "hmi",
+                "uplink"}  # fmt: skip
     assert set(found["rss_mb"]) == children | {"up"}
     assert found["restarts"] == dict.fromkeys(children, 0)
     assert {"bus", "opcua", "historian", "plant", "fleet", "monitor", "processes", "ready"} <= set(found["stages"])
