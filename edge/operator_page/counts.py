@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from edge.operator_page.intervals import wilson
+from edge.operator_page.sampling import Fair
 from schemas.messages import Outcome, Result, Verdict
 
 MINUTES: Final = 60  # of which the trend is shown
@@ -43,7 +44,8 @@ class Minute(msgspec.Struct):
 class Tally(msgspec.Struct, kw_only=True):
     """One pipeline in one shift, as it is kept. `epoch` and `seq`: of the last result that was counted.
 
-    `missed`: results that passed while nobody counted. `ran_s` of `watched_s` seconds the line ran.
+    `fair_*`: the drawn parts that count. `missed`: results that passed while nobody counted. The line ran for `ran_s`
+    of `watched_s` seconds.
     """
 
     shift_ms: int
@@ -57,6 +59,8 @@ class Tally(msgspec.Struct, kw_only=True):
     epoch: int = 0
     seq: int = 0
     minutes: list[Minute] = []
+    fair_goods: Fair = Fair()
+    fair_rejects: Fair = Fair()
 
     @property
     def total(self) -> int:

@@ -3,8 +3,9 @@
 Each part gets a random number at its birth; the sample is the parts with the smallest ones so far, and they are judged
 from the smallest on. The ten (twenty, ...) with the smallest numbers of all that came so far are a simple random
 sample, however late or early in the shift somebody had time to judge them. A part that comes later with a smaller
-number goes to the front; until it is judged, those behind it do not count. They count by tens: if each counted at once,
-parts judged early would count more often, because they lie ready behind those that are judged now (the test shows it).
+number goes to the front; until it is judged, those behind it count only as a sample of the parts before it: that is
+what `Fair` holds. They count by tens: if each counted at once, parts judged early would count more often, because they
+lie ready behind those that are judged now (the test shows it).
 Source: bottom-k sampling, E. Cohen and H. Kaplan, Summarizing data using bottom-k sketches, PODC 2007.
 """
 
@@ -14,9 +15,18 @@ from bisect import insort
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from edge.operator_page.intervals import LEAST
 
 STEP: Final = LEAST
+
+
+class Fair(msgspec.Struct, frozen=True, kw_only=True):
+    """Parts that were a fair sample of all parts until `at_ms`, each of them judged."""
+
+    names: list[str] = []
+    at_ms: int = 0
 
 
 class Sample:
@@ -47,11 +57,16 @@ class Sample:
         """Return the parts in the order in which they are to be judged."""
         return [name for _, name in self._held]
 
-    def judged(self, is_judged: Callable[[str], bool]) -> list[str]:
-        """Return the parts that count: as many tens as there are before the first one that is not judged."""
+    def ready(self, is_judged: Callable[[str], bool]) -> list[str]:
+        """Return the parts before the first one that is not judged."""
         found: list[str] = []
         for _, name in self._held:
             if not is_judged(name):
                 break
             found.append(name)
+        return found
+
+    def judged(self, is_judged: Callable[[str], bool]) -> list[str]:
+        """Return the parts that count now: as many tens as are ready."""
+        found = self.ready(is_judged)
         return found[: len(found) // STEP * STEP]

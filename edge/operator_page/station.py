@@ -11,7 +11,7 @@ import msgspec
 from bus.typed import RateLimit
 from edge.operator_page.counts import Counts, Kind, Tally, kind_of, oee_of
 from edge.operator_page.intervals import estimate
-from edge.operator_page.judged import judged_view
+from edge.operator_page.judged import fairer, judged_view
 from edge.operator_page.line_state import LineWatch
 from edge.operator_page.parts import Judgement, Part, part_of
 from edge.operator_page.sampling import Sample
@@ -149,6 +149,14 @@ class Station:
         """Hold what was said of a part; it is stored already."""
         self._known[part.result_id] = part
         self.said[part.result_id] = (part.kind, judgement)
+        tally, said = self.counts.tally, self._said_of(part.kind)
+        if part.kind is Kind.GOOD:
+            tally.fair_goods = fairer(tally.fair_goods, self._drawn[part.kind], said, judgement.at_ms)
+        else:
+            tally.fair_rejects = fairer(tally.fair_rejects, self._drawn[part.kind], said, judgement.at_ms)
+
+    def _said_of(self, kind: Kind) -> dict[str, Judgement]:
+        return {name: said for name, (its, said) in self.said.items() if its is kind}
 
     def take_unsaved(self) -> tuple[tuple[str, int, bytes], list[Part]]:
         """Return the tally and the parts that the store does not have yet."""
@@ -172,7 +180,6 @@ class Station:
             for one in tally.minutes
             if one.minute > now_s // 60 - 60
         ]
-        of_kind = {kind: {name: said for name, (its, said) in self.said.items() if its is kind} for kind in self._drawn}
         return StationView(
             pipeline=self.pipeline, good=tally.good, reject=tally.reject, unknown=tally.unknown, late=tally.late,
             line=LineView(state=line.state, why=line.why, since_ms=round(line.since_s * 1000), link=line.link),
@@ -181,7 +188,7 @@ class Station:
             oee=oee_of(tally, self._settings.ideal_per_min, now_s), latency=self._latency(now_s),
             newest=self._newest(album), rejects=rejects,
             judged=judged_view(
-                tally.reject, tally.good, of_kind[Kind.REJECT], of_kind[Kind.GOOD], self._drawn[Kind.REJECT],
+                tally, self._said_of(Kind.REJECT), self._said_of(Kind.GOOD), self._drawn[Kind.REJECT],
                 self._drawn[Kind.GOOD],
             ),
         )  # fmt: skip

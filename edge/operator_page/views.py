@@ -96,7 +96,8 @@ class LatencyView(msgspec.Struct, frozen=True, kw_only=True):
 class JudgedView(msgspec.Struct, frozen=True, kw_only=True):
     """What judgements say of a shift. `slanted`: the rejects were picked by hand, not drawn.
 
-    `missed`: bad ones among the good parts. `drawn_judged` of `drawn` good parts count, `drawn_waiting` wait.
+    `missed`: bad ones among the good parts. `drawn_judged` of `drawn` good parts count, as a fair sample of all until
+    `fair_until_ms`; `drawn_ready` are judged without a gap, `drawn_waiting` wait.
     """
 
     precision: Estimate
@@ -107,7 +108,9 @@ class JudgedView(msgspec.Struct, frozen=True, kw_only=True):
     rejects_waiting: int
     drawn: int
     drawn_judged: int
+    drawn_ready: int
     drawn_waiting: int
+    fair_until_ms: int
     unsure: int
     least: int
 

@@ -7,7 +7,7 @@ import contextlib
 import socket
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import uvicorn
@@ -219,7 +219,8 @@ class _Protocol(H11Protocol):
         self.loop.call_later(HEAD_S, self._asked_or_gone)
 
     def _asked_or_gone(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+        asked = cast("object | None", self.cycle)  # None until then, whatever its annotation says
+        if asked is None and not self.transport.is_closing():
             self.transport.abort()
 
 

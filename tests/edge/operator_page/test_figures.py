@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from edge.operator_page.counts import Counts, Kind, Minute, Tally, Trend, kind_of, oee_of
 from edge.operator_page.intervals import LEAST, estimate, recall, wilson
-from edge.operator_page.judged import judged_view
+from edge.operator_page.judged import fairer, judged_view
 from edge.operator_page.parts import Judgement, Really
-from edge.operator_page.sampling import Sample
+from edge.operator_page.sampling import Fair, Sample
 from edge.operator_page.shifts import shift_at
 from schemas.messages import Outcome, Verdict
 from tests.edge.operator_page.messages import result
@@ -129,20 +129,27 @@ def filled(names: list[str]) -> Sample:
     return sample
 
 
+def fair(*names: str) -> Fair:
+    return Fair(names=list(names), at_ms=1)
+
+
 def test_rejects_picked_by_hand_are_called_slanted_until_enough_are_drawn() -> None:
     names = [f"r{place}" for place in range(20)]
+    tally = Tally(shift_ms=0, reject=40, good=500)
     by_hand = said(**dict.fromkeys(names[5:19], Really.BAD))
-    view = judged_view(40, 500, by_hand, {}, filled(names), Sample(30))
+    view = judged_view(tally, by_hand, {}, filled(names), Sample(30))
     assert view.slanted
     assert (view.precision.counted, view.precision.of) == (14, 14)
     drawn = by_hand | said(**dict.fromkeys([*names[:5], names[19]], Really.GOOD))
-    view = judged_view(40, 500, drawn, {}, filled(names), Sample(30))
+    tally.fair_rejects = fairer(Fair(), filled(names), drawn, 5)
+    view = judged_view(tally, drawn, {}, filled(names), Sample(30))
     assert not view.slanted
     assert (view.precision.counted, view.precision.of) == (14, 20)
 
 
 def test_who_judged_every_reject_knows_the_precision() -> None:
-    view = judged_view(3, 50, said(a=Really.BAD, b=Really.BAD, c=Really.GOOD), {}, filled(["a", "b", "c"]), Sample(30))
+    found = said(a=Really.BAD, b=Really.BAD, c=Really.GOOD)
+    view = judged_view(Tally(shift_ms=0, reject=3, good=50), found, {}, filled(["a", "b", "c"]), Sample(30))
     assert not view.slanted
     assert view.precision.value == pytest.approx(2 / 3)
 
@@ -150,9 +157,21 @@ def test_who_judged_every_reject_knows_the_precision() -> None:
 def test_what_could_not_be_told_counts_neither_way() -> None:
     names = [f"g{place}" for place in range(20)]
     goods = said(**dict.fromkeys(names[:18], Really.GOOD), g18=Really.UNSURE, g19=Really.BAD)
-    view = judged_view(0, 500, {}, goods, Sample(30), filled(names))
+    tally = Tally(shift_ms=0, good=500, fair_goods=fair(*names))
+    view = judged_view(tally, {}, goods, Sample(30), filled(names))
     assert (view.missed.counted, view.missed.of, view.unsure, view.drawn_judged) == (1, 19, 1, 20)
     assert view.recall.value is None
+
+
+def test_a_part_that_comes_to_the_front_does_not_take_back_what_was_fair_before_it() -> None:
+    names = [f"g{place}" for place in range(25)]
+    drawn, goods = filled(names), said(**dict.fromkeys(names[:20], Really.GOOD))
+    before = fairer(Fair(), drawn, goods, 5)
+    assert (before.names, before.at_ms) == (names[:20], 5)
+    drawn.offer(0.001, "late")
+    assert fairer(before, drawn, goods, 6) is before
+    after = fairer(before, drawn, goods | said(late=Really.BAD), 7)
+    assert (after.names, after.at_ms) == (["late", *names[:19]], 7)
 
 
 # -- counts ------------------------------------------------------------------------------------------------------------

@@ -120,7 +120,9 @@ export interface JudgedView {
   readonly rejects_waiting: number;
   readonly drawn: number;
   readonly drawn_judged: number;
+  readonly drawn_ready: number;
   readonly drawn_waiting: number;
+  readonly fair_until_ms: number;
   readonly unsure: number;
   readonly least: number;
 }

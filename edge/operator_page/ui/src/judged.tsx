@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import type { Estimate, JudgedView, PartDetail, StationView } from "./api";
 import { post, session, words } from "./client";
 import { Dialog } from "./dialog";
-import { count, interval, share } from "./format";
+import { count, hour, interval, share } from "./format";
 
 interface Props {
   station: StationView;
@@ -62,8 +62,8 @@ export function Judged({ station, onDrawn }: Props) {
   );
 }
 
-function lackingForRecall({ drawn_judged, least, precision }: JudgedView): string {
-  if (drawn_judged < least) return `good parts: ${count(drawn_judged)} of ${least} judged`;
+function lackingForRecall({ drawn_judged, drawn_ready, least, precision }: JudgedView): string {
+  if (drawn_judged < least) return `good parts: ${count(Math.min(drawn_ready, least))} of ${least} judged`;
   return precision.of < least ? `rejects: ${count(precision.of)} of ${least} judged` : "no bad part was found";
 }
 
@@ -115,7 +115,11 @@ function Explanation({ station }: { station: StationView }) {
         <Row name="Bad parts among the good">{told(judged.missed)}</Row>
         <Row name="Bad parts caught">{told(judged.recall)}</Row>
         <Row name="Rejects judged">{`${count(judged.rejects_judged)} of ${count(station.reject)}`}</Row>
-        <Row name="Good parts judged">{`${count(judged.drawn_judged)} of ${count(judged.drawn)} drawn`}</Row>
+        <Row name="Good parts that count">
+          {judged.drawn_judged > 0
+            ? `${count(judged.drawn_judged)}, drawn of all until ${hour(judged.fair_until_ms)}`
+            : `none of ${count(judged.drawn)} drawn`}
+        </Row>
         <Row name="Could not be told">{count(judged.unsure)}</Row>
       </dl>
       <p>

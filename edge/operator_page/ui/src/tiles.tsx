@@ -81,7 +81,7 @@ export function Tiles({ station, seen }: { station: StationView; seen: Snapshot 
       <Tile name="OEE-like" area="oee" onOpen={open("oee")}>
         <strong>{oee.oee === null ? share(oee.availability) : share(oee.oee)}</strong>
         <span class="under">
-          {oee.oee === null ? "availability" : `A ${short(oee.availability)} P ${short(oee.performance)} Q ${short(oee.quality)}`}
+          {oee.oee === null ? "availability" : `A${short(oee.availability)} P${short(oee.performance)} Q${short(oee.quality)}`}
         </span>
       </Tile>
       <Tile name="Response" area="latency" tone={slow ? "bad" : undefined} onOpen={open("latency")}>
