@@ -19,6 +19,7 @@ from edge.commissioning.record import Verdict
 from edge.commissioning.report import read_report
 from edge.line.demo import control_socket
 from edge.sim import control
+from edge.sim.ladder import REARM_PULSE_S
 from edge.supervision.run_state import Phase, read_state
 from schemas.errors import StartError
 from tests.integration.test_up import nothing_left
@@ -172,6 +173,7 @@ class Engineer(threading.Thread):
         elif "Press the reset" in line or "press the reset" in line:
             control.send_rearm(self.control)
         elif "Kill the process runtime-safety" in line:
+            time.sleep(REARM_PULSE_S)  # a reset that is still down would free the fail-safe at once
             state = read_state(self.work)
             assert state is not None
             os.kill(

@@ -131,7 +131,7 @@ def test_a_person_can_look(line: tuple[Path, "subprocess.Popen[str]"]) -> None:
     assert {json.loads(text)["schema"] for _, text in lines} == {"result/1"}
     doctor = asked(work, "doctor")
     assert doctor.returncode == 0, doctor.stdout
-    assert "all 13 are ready" in doctor.stdout
+    assert "all 14 are ready" in doctor.stdout
     assert "connect-plant" in asked(work, "logs", "connect-plant", "-n", "50").stdout
     assert json.loads(asked(work, "sim", "state").stdout)["parts"] > 0
 
