@@ -18,6 +18,8 @@ from schemas.errors import ConnectorError, TagError
 from schemas.messages import Sample, Write
 from schemas.topics import WRITE, Place
 
+pytestmark = pytest.mark.alone
+
 PLACE = Place("demo", "line1", "edge1")
 LOST_S = 1.0
 

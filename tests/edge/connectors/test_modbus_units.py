@@ -18,6 +18,8 @@ from schemas.errors import ConnectorError, SettingsError, TagError
 from schemas.messages import Quality, Sample
 from tests.peers.serial_bus import SerialBus, rtu_unit, serial_bus
 
+pytestmark = pytest.mark.alone
+
 RECOVERY_S = 8.0
 
 
