@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from edge.plc.alive import Alive, alive_problems
-from edge.plc.tags import Tag
+from edge.plc.tags.lists import Tag
 from edge.settings import Source
 from schemas.messages import Phase, Quality, Sample
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edge.plc.outputs import OutputsMachine, Step
+from edge.plc.outputs.machine import OutputsMachine, Step
 from edge.settings import Outputs
 from edge.sim.ladder import DecidedBy, Ladder
 from edge.sim.parts import PartStream

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from edge.connectors import modbus, modbus_rtu, open_surveyed
-from edge.plc.modbus_link import ModbusConnector
-from edge.plc.tags import Access, Tag
+from edge.plc.modbus.link import ModbusConnector
+from edge.plc.tags.lists import Access, Tag
 from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, TagError
 from schemas.messages import Quality, Sample
