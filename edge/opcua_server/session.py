@@ -12,6 +12,7 @@ from asyncua import ua
 from asyncua.common.utils import ServiceError
 from asyncua.crypto.permission_rules import User
 from asyncua.server.internal_session import InternalSession
+from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
 
@@ -77,7 +78,17 @@ class Session(InternalSession):
     async def read(self, params: Any) -> list[ua.DataValue]:
         """Read attributes."""
         _few(params.NodesToRead)
-        return await super().read(params)
+        found = await super().read(params)
+        for asked, value in zip(params.NodesToRead, found, strict=True):
+            if asked.AttributeId == AttributeIds.UserExecutable:
+                self._show_right(asked.NodeId, value)
+        return found
+
+    def _show_right(self, node: ua.NodeId, value: ua.DataValue) -> None:
+        """Put into an answer whether this user may call a method of ours."""
+        may = None if self._core.methods is None else self._core.methods.executable(node, self.user)
+        if may is not None:
+            value.Value = ua.Variant(may, ua.VariantType.Boolean)
 
     async def browse(self, params: Any) -> list[Any]:
         """Browse."""
@@ -114,6 +125,9 @@ class Session(InternalSession):
         return [await self._call(one) for one in params]
 
     async def _call(self, one: Any) -> Any:
+        methods = self._core.methods
+        if methods is not None and methods.knows(one.MethodId):
+            return await methods.call(one.ObjectId, one.MethodId, one.InputArguments or [], self.user)
         method = cast(int, one.MethodId.Identifier) if one.MethodId.NamespaceIndex == 0 else _NONE
         if not self.may(Right.READ if method in READERS_METHODS else Right.CALL):
             return ua.CallMethodResult(StatusCode=_status(StatusCodes.BadUserAccessDenied))
