@@ -15,7 +15,7 @@ from edge.opcua_server.recipes import RecipeTag, recipe_tags, select_recipe
 from edge.opcua_server.self_tests import carry_self_test
 from edge.opcua_server.space import Space
 from edge.opcua_server.writing import Writes
-from edge.plc.tags import Tag
+from edge.plc.tags.tag import Tag
 from edge.process import Process
 from edge.settings import Settings
 from schemas.messages import Value

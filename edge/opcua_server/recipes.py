@@ -12,9 +12,9 @@ from asyncua.ua.status_codes import StatusCodes
 from edge.inference.recipe_key import key_of
 from edge.opcua_server.space import Space, variant_of
 from edge.opcua_server.writing import Wanted, Writes
-from edge.plc.forms import Kind
-from edge.plc.tag import Tag
-from edge.plc.tags import coerce
+from edge.plc.tags.coercion import coerce
+from edge.plc.tags.forms import Kind
+from edge.plc.tags.tag import Tag
 from edge.settings import Settings
 from schemas.errors import TagError
 from schemas.messages import Value

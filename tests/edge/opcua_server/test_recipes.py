@@ -4,7 +4,7 @@ import pytest
 
 from edge.inference.recipe_key import key_of
 from edge.opcua_server.recipes import tag_value
-from edge.plc.tag import Access, Limit, Tag
+from edge.plc.tags.tag import Access, Limit, Tag
 
 
 def tag(kind: str, **fields: object) -> Tag:
