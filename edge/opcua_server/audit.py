@@ -1,18 +1,15 @@
-"""Who did what, as events of the device: those of OPC UA clients are told here, and only auditors hear of any."""
+"""Tells what OPC UA clients do as events of the device (`deeds` says who hears of them)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 from uuid import uuid4
 
 from asyncua import ua
 
+from edge.opcua_server.deeds import ALARM_HANDLED, METHOD_CALLED
 from edge.process import Process
 from schemas.messages import Phase, Severity, Value
-
-ALARM_HANDLED: Final = "alarm_handled"
-METHOD_CALLED: Final = "method_called"
 
 
 class Audit:

@@ -82,4 +82,4 @@ async def fill(server: Server, settings: Settings, home: Path) -> Picture:
             nodes, space.index, standards, settings.opcua.machine, f"{uri}:{settings.opcua.machine.serial_number}"
         )
     offered = offer(space, settings, sources, targets)
-    return Picture(space, targets, stored, Types(space.nodes, space.index), offered)
+    return Picture(space, targets, stored, Types(space.nodes, space.index, uri), offered)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from edge.opcua_server.aggregates import FUNCTIONS
+from edge.opcua_server.deeds import DEEDS
 from edge.opcua_server.export import nodeset
 from edge.opcua_server.fields import (
     HEALTH,
@@ -24,7 +25,7 @@ from edge.opcua_server.fields import (
     Field,
     Method,
 )
-from edge.opcua_server.happenings import TYPES
+from edge.opcua_server.happenings import AUDIT_EVENT, TYPES
 from edge.opcua_server.limits import CONTINUATION_S, CONTINUATIONS, HISTORY_NODES, HISTORY_VALUES
 from edge.opcua_server.nodes import NAMESPACE
 from edge.opcua_server.people import RIGHTS, Right
@@ -76,11 +77,14 @@ Aggregates (OPC 10000-13): {aggregates}."""
 _EVENTS: Final = """\
 The Server object tells all events, the device's object its own and those of its pipelines and sources. Filters take
 all operators but Cast, InView, RelatedTo and the bitwise ones. Our own event types, below the standard's:"""
+_DEEDS: Final = """\
+It is told to sessions with the right `audit` alone, live and of the past: there `ClientUserId` is who it was, `Status`
+whether it was done. These are, by their `Code`:"""
 _ALARMS: Final = """\
 Alarms (OPC 10000-9) stand under `Alarms` and at the nodes that they are about. Whoever has the right `call` may
 acknowledge, confirm, comment, shelve (for eight hours at most), disable and enable; who did so is an event
-`alarm_handled` on the device's bus. Observers hear them and refresh. There are no branches, and after a restart of the
-server what is still the case is raised anew, unacknowledged.
+`alarm_handled` on the device's bus, and ClientUserId of the alarm. Observers hear alarms and refresh. There are no
+branches, and after a restart of the server what is still the case is raised anew, unacknowledged.
 
 | alarm | type | is active while |
 | --- | --- | --- |
@@ -141,6 +145,8 @@ def _event_types() -> list[str]:
         lines = ["| field | type | what it says |", "| --- | --- | --- |"]
         lines += [f"| `{one.name}` | {one.variant.name} | {one.text} |" for one in fields]
         parts += [f"### {name}", f"{text[0].upper()}{text[1:]}.", "\n".join(lines)]
+        if name == AUDIT_EVENT:
+            parts += [_DEEDS, "\n".join(f"- `{code}`: {deed.text}" for code, deed in DEEDS.items())]
     return parts
 
 

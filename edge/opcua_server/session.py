@@ -65,8 +65,14 @@ class Session(InternalSession):
         person, self.admitted = self.admitted, None
         if person is None:
             raise ServiceError(StatusCodes.BadIdentityTokenRejected)
+        before = self.user
         result = super().activate_session(params, peer_certificate)
         self.user = cast(User, person)
+        if (
+            isinstance(before, Person) and before.duty is not person.duty
+        ):  # nothing of what the one might, the other may
+            self._continuations = Continuations()
+            self._core.subscriptions.forget_events(self.session_id)
         return result
 
     async def close_session(self, delete_subs: bool = True) -> None:
@@ -107,7 +113,7 @@ class Session(InternalSession):
             return [ua.HistoryReadResult(StatusCode=denied) for _ in params.NodesToRead]
         if self._core.history is None:
             raise ServiceError(StatusCodes.BadHistoryOperationUnsupported)
-        return await self._core.history.read(params, self._continuations)
+        return await self._core.history.read(params, self._continuations, audits=self.may(Right.AUDIT))
 
     # -- changing -----------------------------------------------------------------------------------------------------
 

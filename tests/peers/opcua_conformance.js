@@ -89,6 +89,11 @@ const can = {
     sessions[ask.session] = session;
     return { namespaces: await session.readNamespaceArray() };
   },
+  // {client, session, user, password}: the same session, somebody else's
+  async become(ask) {
+    const identity = { type: opcua.UserTokenType.UserName, userName: ask.user, password: ask.password };
+    return (await clients[ask.client].changeSessionIdentity(sessions[ask.session], identity)).name;
+  },
   async close(ask) {
     await sessions[ask.session].close(ask.deleteSubscriptions !== false);
     return {};
