@@ -18,6 +18,7 @@ from bus import Delivery
 from edge.flow import Flow
 from edge.host import metric_names as names
 from edge.models.slot_states import worst
+from edge.opcua_server.alarm_store import AlarmStore
 from edge.opcua_server.audit import Audit
 from edge.opcua_server.certificate import give_certificate
 from edge.opcua_server.channel import SecuredServer
@@ -38,6 +39,7 @@ from schemas.messages import Event, Insight, Reading, Result, Slot, Status
 from schemas.topics import EVENT, INSIGHT, READING, RESULT, SLOT_STATE, STATUS
 
 LOOK_AGAIN_S = 2.0  # at the trust lists and users
+KEEP_S = 1.0  # what the line does with alarms; what people do is kept before they are answered
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,9 @@ async def start_server(process: Process) -> Open:
     core.methods = open_methods(process, core.writes, picture.offered, audit)
     open_history(core, picture, settings, process.home)
     tell, space = core.subscriptions.tell, picture.space
-    core.conditions = conditions = Conditions(server, space.nodes, space.index, tell, audit.alarm_handled)
+    core.conditions = conditions = Conditions(
+        server, space.nodes, space.index, tell, audit.alarm_handled, AlarmStore(process.home)
+    )
     watch = Watch(picture, conditions, tell, settings, certificate)
     try:
         await server.start()
@@ -154,6 +158,12 @@ async def _tick(process: Process, space: Space, conditions: Conditions) -> None:
         await asyncio.sleep(max(0.0, period_s - (time.monotonic() - started)))
 
 
+async def _keep(conditions: Conditions) -> None:
+    while True:
+        await asyncio.sleep(KEEP_S)
+        await conditions.keep()
+
+
 async def _look_again(server: SecuredServer, watch: Watch) -> None:
     while True:
         watch.look_at_certificate()
@@ -185,9 +195,11 @@ async def main(process: Process) -> None:
         await process.read(STATUS, Status, feed.status)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_tick(process, opened.space, opened.conditions))
+            tasks.create_task(_keep(opened.conditions))
             tasks.create_task(_look_again(opened.server, opened.watch))
             tasks.create_task(_watch(process, feed))
     finally:
         gc.unfreeze()  # where settings have changed, another server follows in this interpreter
         async with asyncio.timeout(2.0):
+            await opened.conditions.close()
             await opened.server.stop()
