@@ -56,7 +56,7 @@ class Options(Section):
 class OpenVinoSession:
     """One model; `run` holds no lock while it computes."""
 
-    concurrent: Final = False  # a request is busy until it is answered
+    concurrent = False  # a request is busy until it is answered
 
     def __init__(self, contract: Contract, inputs: Sequence[Tensor], model: Any, options: Options, how: Any) -> None:
         """Compile `model` for a CPU at once, for others when a size of batch comes."""

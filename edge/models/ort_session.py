@@ -68,7 +68,7 @@ class _OrtSession(Protocol):
 class OrtSession:
     """One model; `run` holds no lock while it computes."""
 
-    concurrent: Final = True  # InferenceSession.run is thread-safe
+    concurrent = True  # InferenceSession.run is thread-safe
 
     def __init__(self, session: _OrtSession, contract: Contract) -> None:
         """Keep what `run` needs."""
