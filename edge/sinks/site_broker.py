@@ -100,7 +100,7 @@ class SiteBrokerSink:
 
     async def _session(self, server: str) -> None:
         """Hold one session to its end."""
-        address = site_address(server, self._settings, self._process.home)
+        address = await site_address(server, self._settings, self._process.home)
         client = f"{self._place.site}-{self._place.line}-{self._place.node}-mes"
         lost = self._status(self._process.status_of(State.STOPPED, "connection lost"))
         will = Will(lost.topic, lost.payload)

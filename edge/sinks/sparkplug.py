@@ -132,9 +132,10 @@ class SparkplugSink:
     async def _session(self, server: str) -> bool:
         """Hold one session to its end; return whether there was a birth."""
         self._host.clear()
+        address = await site_address(server, self._settings, self._home)
         will = self._node.open(_now_ms())
         bus = ControlBus(
-            site_address(server, self._settings, self._home), self._client_id, on_connection=self._connection,
+            address, self._client_id, on_connection=self._connection,
             will=Will(will.topic, will.payload, qos=1, retain=False),
         )  # fmt: skip
         async with bus:
