@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -227,7 +228,10 @@ class Mirror(Section):
 
 
 class SiteServers(Section):
-    """A broker of the site: `servers` are HOST:PORT, tried in turn; `ca` makes it TLS."""
+    """A broker of the site: `servers` are HOST:PORT, tried in turn; `ca` makes it TLS.
+
+    `networks`: addresses of the internet that are the site's own, as 192.0.2.0/24; none others may be a server's.
+    """
 
     servers: Annotated[list[Annotated[str, Field(pattern=r"^.+:[0-9]{1,5}$")]], Field(min_length=1)]
     user: str = ""
@@ -235,13 +239,24 @@ class SiteServers(Section):
     ca: str = ""
     certificate: str = ""
     key: str = ""
+    networks: list[str] = []
     keep: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+
+    @model_validator(mode="after")
+    def _networks_are_read(self) -> Self:
+        for network in self.networks:
+            try:
+                ip_network(network)
+            except ValueError as error:
+                raise ValueError(f"networks: {error}; write it as 192.0.2.0/24") from error
+        return self
 
 
 class SiteBroker(SiteServers):
     """A broker of the site for the mirror's sink `site_broker`: `servers` are HOST:PORT, tried in turn.
 
-    `keep`: results and events that wait while it is away. `tags`: whether tags are told there too. `ca` makes it TLS;
+    `networks`: the site's own, where it uses addresses of the internet (192.0.2.0/24). `keep`: results and events that
+    wait while it is away. `tags`: whether tags are told there too. `ca` makes it TLS;
     `certificate` and `key` are ours, where the broker wants some.
     """
 
@@ -252,8 +267,9 @@ class Sparkplug(SiteServers):
     """A broker of the site for the mirror's sink `sparkplug`: `servers` are HOST:PORT, tried in turn.
 
     `group` and `node`: the ids of group and edge node, by default site and node. `primary_host`: the id of the host
-    without which nothing is told. `aliases`: numbers in place of names between births. `keep`: results and events that
-    wait for the host. `ca` makes it TLS; `certificate` and `key` are ours, where the broker wants some.
+    without which nothing is told. `networks`: as in `[site_broker]`. `aliases`: numbers in place of names between
+    births. `keep`: results and events that wait for the host. `ca` makes it TLS; `certificate` and `key` are ours,
+    where the broker wants some.
     """
 
     group: Annotated[str, Field(pattern=r"^[^+/#]{0,64}$")] = ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from bus import Address, Tls
 from edge.settings import SiteServers
 from schemas.errors import BusRefused
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 RESOLVED_S: Final = 5.0
 
 
@@ -29,10 +31,11 @@ async def site_address(server: str, settings: SiteServers, home: Path) -> Addres
     host = host.strip("[]")
     async with asyncio.timeout(RESOLVED_S):
         found = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
-    if public := next((str(at[0]) for *_, at in found if is_public(str(at[0]))), ""):
+    own = [ipaddress.ip_network(network) for network in settings.networks]
+    if public := next((str(at[0]) for *_, at in found if is_public(str(at[0]), own)), ""):
         raise BusRefused(
             f"{server} is at {public}, an address of the internet: results and tags must not leave the site; "
-            "name a broker of the site"
+            "name a broker of the site, or the site's own addresses in `networks`"
         )
     password = (home / settings.password_file).read_text().strip() if settings.password_file else ""
     tls = None
@@ -42,8 +45,8 @@ async def site_address(server: str, settings: SiteServers, home: Path) -> Addres
     return Address(host=host, port=int(port), username=settings.user, password=password, tls=tls)
 
 
-def is_public(address: str) -> bool:
-    """Whether an IP address is one of the internet's (IANA's registries of special addresses). Pure."""
+def is_public(address: str, own: Sequence[Network] = ()) -> bool:
+    """Whether an IP address is one of the internet's (by IANA's registries of special ones), and not our own."""
     at = ipaddress.ip_address(address.partition("%")[0])
-    mapped = at.ipv4_mapped if isinstance(at, ipaddress.IPv6Address) else None
-    return (mapped or at).is_global
+    at = (at.ipv4_mapped if isinstance(at, ipaddress.IPv6Address) else None) or at
+    return at.is_global and not any(at in network for network in own)

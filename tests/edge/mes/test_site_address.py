@@ -27,6 +27,18 @@ async def test_a_server_on_the_internet_is_refused_before_anything_is_sent(tmp_p
             await site_address(server, settings, tmp_path)
 
 
+async def test_a_site_that_uses_addresses_of_the_internet_names_them(tmp_path: Path) -> None:
+    settings = SiteBroker(servers=["8.8.8.8:8883", "8.8.4.4:8883"], networks=["8.8.8.0/24"])
+    assert (await site_address(settings.servers[0], settings, tmp_path)).host == "8.8.8.8"
+    with pytest.raises(BusRefused, match="`networks`"):
+        await site_address(settings.servers[1], settings, tmp_path)
+
+
+def test_a_network_that_is_none_is_told_with_its_form() -> None:
+    with pytest.raises(ValueError, match=r"192\.0\.2\.0/24"):
+        SiteBroker(servers=["broker:8883"], networks=["8.8.8.1/24"])
+
+
 async def test_what_reaches_a_server_of_the_site_is_read_anew_each_time(tmp_path: Path) -> None:
     settings = SiteBroker(servers=["[::1]:8883"], user="edge1", password_file="pw", ca="ca.pem")
     for password in ("first", "second"):
