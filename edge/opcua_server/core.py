@@ -18,6 +18,7 @@ from edge.opcua_server.history import HistoryReads
 from edge.opcua_server.limits import UNACTIVATED_S, WAITING_REQUESTS
 from edge.opcua_server.session import Session
 from edge.opcua_server.subscriptions import Subscriptions
+from edge.opcua_server.vision.calls import Calls
 from edge.opcua_server.writing import Writes
 from edge.settings import OpcUa
 
@@ -33,7 +34,7 @@ class _Doorless(UserManager):
 
 
 class Core(InternalServer):
-    """asyncua's server core. `sessions` are those of clients; `history`, `conditions`: None before they are there."""
+    """asyncua's server core. `sessions` are those of clients; `history`, `conditions`, `vision`: None without."""
 
     def __init__(self, settings: OpcUa) -> None:
         """Begin without sessions; nothing can be written before `writes` are opened."""
@@ -42,6 +43,7 @@ class Core(InternalServer):
         self.writes = Writes(self.aspace.get)
         self.history: HistoryReads | None = None
         self.conditions: Conditions | None = None
+        self.vision: Calls | None = None
         self.subscriptions = Subscriptions(self.aspace, self, settings.limits, settings.tick_ms)
         self.subscription_service = self.isession.subscription_service = self.subscriptions
         self.sessions: dict[ua.NodeId, Session] = {}  # by authentication token

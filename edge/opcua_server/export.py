@@ -21,6 +21,7 @@ from asyncua.ua.object_ids import ObjectIds
 
 from edge.opcua_server.nodes import PROPERTY_TYPE, TYPED, read, typed
 from edge.opcua_server.picture import fill
+from edge.opcua_server.vision.table import URI as MACHINE_VISION
 from edge.settings import Settings
 
 _SETS: Final = "http://opcfoundation.org/UA/2011/03/UANodeSet.xsd"
@@ -33,7 +34,10 @@ _FIRST: Final = 2  # namespaces below it are OPC UA's and the server's own
 
 
 async def nodeset(settings: Settings, home: Path) -> str:
-    """Return the nodes of our namespace and of the companion standards that it uses."""
+    """Return the nodes of our namespace and of the companion standards that it uses.
+
+    Machine Vision is required only: its own set has all of its types, of which this server has those that it uses.
+    """
     server = Server()
     await server.init()
     await fill(server, settings, home)
@@ -44,12 +48,14 @@ async def nodeset(settings: Settings, home: Path) -> str:
     models = ElementTree.SubElement(root, "Models")
     for uri in uris:
         ElementTree.SubElement(names, "Uri").text = uri
+        if uri == MACHINE_VISION:
+            continue
         model = ElementTree.SubElement(models, "Model", {"ModelUri": uri})
         for required in (_CORE, *(uris[1:] if uri == uris[0] else ())):
             ElementTree.SubElement(model, "RequiredModel", {"ModelUri": required})
     space = server.iserver.aspace
     for node in cast("list[ua.NodeId]", list(space.keys())):
-        if node.NamespaceIndex >= _FIRST:
+        if node.NamespaceIndex >= _FIRST and uris[node.NamespaceIndex - _FIRST] != MACHINE_VISION:
             _add(root, space[node])
     ElementTree.indent(root, " ")
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
@@ -84,7 +90,7 @@ def _variable(element: ElementTree.Element, data: NodeData) -> None:
         sizes = cast("list[int]", read(data, AttributeIds.ArrayDimensions))
         element.set("ArrayDimensions", ",".join(str(one) for one in sizes))
     element.set("AccessLevel", str(read(data, AttributeIds.AccessLevel)))
-    if typed(data) == PROPERTY_TYPE:
+    if typed(data) == PROPERTY_TYPE and read(data, AttributeIds.Value) is not None:
         _value(ElementTree.SubElement(element, "Value"), read(data, AttributeIds.Value), data)
 
 

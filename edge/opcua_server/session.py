@@ -20,6 +20,8 @@ from edge.opcua_server.history import Continuations
 from edge.opcua_server.limits import MOST_NODES_PER_CALL, MOST_WRITES_PER_CALL
 from edge.opcua_server.people import Person, Right
 from edge.opcua_server.subscriptions import Publish, Request
+from edge.opcua_server.vision.calls import Caller
+from edge.opcua_server.vision.listings import Handles
 from edge.opcua_server.writing import wanted_of
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class Session(InternalSession):
         self.certificate: bytes | None = None  # the client's: the session is tied to it
         self.admitted: Person | None = None  # who the next activation is for
         self._continuations = Continuations()
+        self._handles = Handles()
 
     def may(self, right: Right) -> bool:
         """Whether the session's user has a right."""
@@ -114,6 +117,9 @@ class Session(InternalSession):
         return [await self._call(one) for one in params]
 
     async def _call(self, one: Any) -> Any:
+        vision = self._core.vision
+        if vision is not None and one.MethodId.NamespaceIndex == vision.index:
+            return await vision.call(one, Caller(self.user.name or "", self.may, self._handles))
         method = cast(int, one.MethodId.Identifier) if one.MethodId.NamespaceIndex == 0 else _NONE
         if not self.may(Right.READ if method in READERS_METHODS else Right.CALL):
             return ua.CallMethodResult(StatusCode=_status(StatusCodes.BadUserAccessDenied))
