@@ -1,4 +1,6 @@
-"""opcua: the server for SCADA and MES. In: raw, inference, insight, event, slot state, status. Out: write, event.
+"""opcua: the server for SCADA and MES. In: raw, inference, insight, event, slot state, status, self-test report.
+
+Out: write, self-test, event.
 
 Its own process, because one asyncua burst starves a loop for a second; values are written once per tick and node.
 """
@@ -11,19 +13,19 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from uuid import uuid4
 
 from bus import Delivery
 from edge.flow import Flow
 from edge.history.query import History
 from edge.host import metric_names as names
 from edge.models.slot_states import worst
+from edge.opcua_server.audit import Audit
 from edge.opcua_server.certificate import give_certificate
 from edge.opcua_server.channel import SecuredServer
 from edge.opcua_server.conditions import Conditions
 from edge.opcua_server.core import Core
 from edge.opcua_server.door import Door
+from edge.opcua_server.offered import open_methods
 from edge.opcua_server.past import open_history
 from edge.opcua_server.picture import Picture, fill
 from edge.opcua_server.requests import WriteRequests
@@ -35,7 +37,7 @@ from edge.opcua_server.writing import Target
 from edge.process import Process
 from edge.processes import CONNECT, RUNTIME
 from schemas.errors import StartError
-from schemas.messages import Event, Insight, Phase, Reading, Result, Severity, Slot, Status
+from schemas.messages import Event, Insight, Reading, Result, Slot, Status
 from schemas.topics import EVENT, INSIGHT, READING, RESULT, SLOT_STATE, STATUS
 
 LOOK_AGAIN_S = 2.0  # at the trust lists and users
@@ -69,13 +71,15 @@ async def start_server(process: Process) -> Open:
     server.set_endpoint(settings.opcua.endpoint)
     picture = await fill(server, settings, process.home)
     certificate = await give_certificate(server, process.home, server.get_application_uri())
+    audit = Audit(process)
     _open_writes(process, core, picture.space, picture.targets)
+    core.methods = open_methods(process, core.writes, picture.offered, audit)
     history = History(process.home)
     open_history(core, picture, settings, history)
     tell, space = core.subscriptions.tell, picture.space
-    core.conditions = conditions = Conditions(server, space.nodes, space.index, tell, partial(_audit, process))
+    core.conditions = conditions = Conditions(server, space.nodes, space.index, tell, audit.alarm_handled)
     watch = Watch(picture, conditions, tell, settings, certificate)
-    vision = _open_vision(core, picture, history)
+    vision = _open_vision(core, picture, history, audit)
     try:
         await server.start()
     except OSError as error:
@@ -85,22 +89,16 @@ async def start_server(process: Process) -> Open:
     return Open(server, space, conditions, watch, vision)
 
 
-def _open_vision(core: Core, picture: Picture, history: History) -> VisionFeed | None:
+def _open_vision(core: Core, picture: Picture, history: History, audit: Audit) -> VisionFeed | None:
     """Let clients call the methods of the VisionSystems; return what feeds these."""
     vision = picture.vision
     if vision is None:
         return None
     feed = VisionFeed(vision.systems, history, core.subscriptions.tell)
-    core.vision = Calls(vision.index, vision.systems, feed.archives, core.writes, picture.recipes)
-    return feed
-
-
-def _audit(process: Process, action: str, alarm: str, by: str, comment: str) -> None:
-    """Say on the bus who did what with an alarm: the historian keeps it."""
-    process.event(
-        "alarm_handled", Phase.NEW, Severity.INFO, f"{alarm}: {action} by {by}"[:1000],
-        key=f"alarm_handled-{uuid4().hex}", alarm=alarm, action=action, by=by[:64], comment=comment,
+    core.vision = Calls(
+        vision.index, vision.systems, feed.archives, core.writes, picture.recipes, audit.method_called
     )  # fmt: skip
+    return feed
 
 
 def _open_writes(process: Process, core: Core, space: Space, paths: Mapping[str, Target]) -> None:

@@ -16,6 +16,8 @@ from asyncua.ua.status_codes import StatusCodes
 from edge.opcua_server.conditions import Conditions
 from edge.opcua_server.history import HistoryReads
 from edge.opcua_server.limits import UNACTIVATED_S, WAITING_REQUESTS
+from edge.opcua_server.methods import Methods
+from edge.opcua_server.people import Right
 from edge.opcua_server.session import Session
 from edge.opcua_server.subscriptions import Subscriptions
 from edge.opcua_server.vision.calls import Calls
@@ -34,7 +36,7 @@ class _Doorless(UserManager):
 
 
 class Core(InternalServer):
-    """asyncua's server core. `sessions` are those of clients; `history`, `conditions`, `vision`: None without."""
+    """asyncua's server core. `sessions` are those of clients; `history` and the like: None before they are there."""
 
     def __init__(self, settings: OpcUa) -> None:
         """Begin without sessions; nothing can be written before `writes` are opened."""
@@ -43,8 +45,9 @@ class Core(InternalServer):
         self.writes = Writes(self.aspace.get)
         self.history: HistoryReads | None = None
         self.conditions: Conditions | None = None
+        self.methods: Methods | None = None
         self.vision: Calls | None = None
-        self.subscriptions = Subscriptions(self.aspace, self, settings.limits, settings.tick_ms)
+        self.subscriptions = Subscriptions(self.aspace, self, settings.limits, settings.tick_ms, self._audits)
         self.subscription_service = self.isession.subscription_service = self.subscriptions
         self.sessions: dict[ua.NodeId, Session] = {}  # by authentication token
         self.max_connections = settings.limits.connections
@@ -75,6 +78,10 @@ class Core(InternalServer):
     def unregister_external_session(self, session: InternalSession) -> None:
         """Forget a session."""
         self.sessions.pop(session.auth_token, None)
+
+    def _audits(self, session_id: ua.NodeId) -> bool:
+        """Whether a session hears who did what."""
+        return any(one.session_id == session_id and one.may(Right.AUDIT) for one in self.sessions.values())
 
     async def end_unactivated(self) -> None:
         """Close the sessions that nobody has activated in time."""

@@ -99,13 +99,6 @@ class Nodes:
         data.attributes[AttributeIds.ValueRank] = self._constant(int(ua.ValueRank.Scalar), ua.VariantType.Int32)
         return new.node
 
-    def method(self, new: New, executable: bool) -> ua.NodeId:
-        """Add a method; the session carries it out."""
-        data = self._begin(new, METHOD)
-        for attribute in (AttributeIds.Executable, AttributeIds.UserExecutable):
-            data.attributes[attribute] = self._constant(executable, ua.VariantType.Boolean)
-        return new.node
-
     def variable(self, new: New, value: ua.DataValue, kind: ua.NodeId, count: int = 0) -> ua.NodeId:
         """Add a variable of a data type, an array where `count` is not 0; clients may read it."""
         data = self._begin(new, VARIABLE)
@@ -122,11 +115,20 @@ class Nodes:
         attributes[AttributeIds.Historizing] = self._constant(False, ua.VariantType.Boolean)
         return new.node
 
+    def method(self, new: New, executable: bool) -> ua.NodeId:
+        """Add a method; whether a user may call it is asked of the session."""
+        data = self._begin(new, METHOD)
+        for attribute in (AttributeIds.Executable, AttributeIds.UserExecutable):
+            data.attributes[attribute] = self._constant(executable, ua.VariantType.Boolean)
+        return new.node
+
     def property(self, node: ua.NodeId, name: ua.QualifiedName, parent: ua.NodeId, value: ua.Variant) -> ua.NodeId:
         """Add a property; its data type is the value's."""
-        kind = getattr(value.Value, "data_type", None) if value.VariantType is _STRUCTURE else None
+        held = cast("list[object]", value.Value) if isinstance(value.Value, list) else []
+        one = held[0] if held else value.Value
+        kind = getattr(one, "data_type", None) if value.VariantType is _STRUCTURE else None
         new = New(node, name, parent, PROPERTY, PROPERTY_TYPE)
-        return self.variable(new, ua.DataValue(value), kind or standard(value.VariantType.value))
+        return self.variable(new, ua.DataValue(value), kind or standard(value.VariantType.value), len(held))
 
     async def write(self, node: ua.NodeId, value: ua.DataValue) -> None:
         """Write the Value of a variable and tell whoever watches it.

@@ -12,15 +12,16 @@ from edge.opcua_server.happenings import Types
 from edge.opcua_server.historized import histories, show_events, show_history
 from edge.opcua_server.machine import DI, MACHINERY, add_machine
 from edge.opcua_server.nodes import NAMESPACE, Nodes
+from edge.opcua_server.offered import Offered, offer
 from edge.opcua_server.recipes import RecipeTag, recipe_tags
 from edge.opcua_server.space import Space
 from edge.opcua_server.vision.system import VisionSystems, pipelines_of
 from edge.opcua_server.vision.table import URI as MACHINE_VISION
 from edge.opcua_server.walks import Historized
 from edge.opcua_server.writing import Target
-from edge.plc.output_tags import manual_tags, own_tags
-from edge.plc.tags import Access, Tag, source_tags
-from edge.plc.writes import mode_tag
+from edge.plc.outputs.table import manual_tags, own_tags
+from edge.plc.outputs.write_rules import mode_tag
+from edge.plc.tags.lists import Access, Tag, source_tags
 from edge.processes import PROCESSES
 from edge.settings import Settings
 
@@ -46,12 +47,13 @@ def write_targets(settings: Settings, sources: Mapping[str, Mapping[str, Tag]]) 
 
 
 class Picture(NamedTuple):
-    """An address space, and what is behind its nodes, by their paths: what may be written, and what is stored."""
+    """An address space, and what is behind its nodes, by their paths: what may be written, called, and is stored."""
 
     space: Space
     targets: dict[str, Target]
     stored: dict[str, Historized]
     types: Types
+    offered: Offered
     recipes: dict[str, RecipeTag]
     vision: VisionSystems | None  # None where no pipeline is fed by a camera
 
@@ -86,8 +88,11 @@ async def fill(server: Server, settings: Settings, home: Path) -> Picture:
     vision = await _vision(server, settings, home, space)
     seen = [] if vision is None else [one.instance.node for one in vision.systems.values()]
     show_events(server.iserver.aspace, space.nodes, space.device, [*pipelines, *seen], plcs)
-    recipes = recipe_tags(settings, sources, space)
-    return Picture(space, targets, stored, Types(space.nodes, space.index), recipes, vision)
+    offered = offer(space, settings, sources, targets)
+    return Picture(
+        space, targets, stored, Types(space.nodes, space.index, uri), offered,
+        recipe_tags(settings, sources, space), vision,
+    )  # fmt: skip
 
 
 async def _vision(server: Server, settings: Settings, home: Path, space: Space) -> VisionSystems | None:

@@ -1,4 +1,4 @@
-"""Selects a pipeline's recipe: writes the PLC's tag that chooses it, by the write path, and says what came of it."""
+"""Selects a pipeline's recipe: writes the tag that chooses it, by the write path, and says what became of that."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 
-from edge.inference.recipes import key_of
+from edge.inference.recipe_key import key_of
 from edge.opcua_server.space import Space, variant_of
 from edge.opcua_server.writing import Wanted, Writes
-from edge.plc.forms import Kind
-from edge.plc.tag import Tag
-from edge.plc.tags import coerce
+from edge.plc.tags.coercion import coerce
+from edge.plc.tags.forms import Kind
+from edge.plc.tags.tag import Tag
 from edge.settings import Settings
 from schemas.errors import TagError
 from schemas.messages import Value

@@ -18,7 +18,7 @@ from asyncua.ua.status_codes import StatusCodes
 from edge.opcua_server.fields import HEALTH, INSIGHT, MODEL, OUTPUT, RESULT, SLOT, Field
 from edge.opcua_server.nodes import COMPONENT, FOLDER, ORGANIZES, Ids, New, Nodes, standard, string_id
 from edge.opcua_server.units import information
-from edge.plc.tags import Tag
+from edge.plc.tags.lists import Tag
 from schemas.messages import LINK_LOST, Insight, Quality, Reading, Result, Sample, Slot, Status, Value
 from schemas.topics import Place
 
@@ -74,10 +74,10 @@ class Space:
     """Builds the nodes and writes the newest values into them, tick by tick."""
 
     def __init__(self, server: Server, index: int, place: Place) -> None:
-        """Start without nodes; `index` is our namespace's."""
+        """Start without nodes; `index` is our namespace's, `root` what the identifiers of its nodes begin with."""
         self._server = server
         self.index = index
-        self._root = f"{place.site}/{place.line}/{place.node}"
+        self.root = self._root = f"{place.site}/{place.line}/{place.node}"
         self._place = place
         self.nodes = self._nodes = Nodes(server.iserver.aspace)
         self._folders: dict[str, ua.NodeId] = {}

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 
 from bus.typed import Publisher
 from edge.host import metric_names as names
-from edge.plc.deadband import deadbands, moved
-from edge.plc.tags import Tag, source_tags
+from edge.plc.tags.deadband import deadbands, moved
+from edge.plc.tags.lists import Tag, source_tags
 from edge.process import Process
 from schemas.messages import Event, MesEvent, MesResult, MesTag, Quality, Reading, Result, Value
 from schemas.topics import MES_EVENT, MES_RESULT, MES_TAG, slug

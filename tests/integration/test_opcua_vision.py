@@ -110,7 +110,7 @@ class Line:
         self, path: str, method: int, *arguments: list[Any], by: str = "observer", pipeline: str = "caps"
     ) -> Any:
         where = {"object": self.at(path, pipeline), "method": self.standard(method)}
-        return await self.node("invoke", session=by, arguments=arguments, **where)
+        return await self.node("invokeDeep", session=by, arguments=arguments, **where)
 
     async def result_by_id(self, result_id: str) -> dict[str, Any]:
         asked = [self.structure("result", result_id), ["Int32", 0]]

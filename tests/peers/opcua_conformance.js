@@ -7,6 +7,7 @@ const opcua = require("node-opcua-client");
 const clients = {};
 const sessions = {};
 const subscriptions = {};
+const later = {};
 
 function plain(variant) {
   if (!variant || variant.value === undefined || variant.value === null) return null;
@@ -107,6 +108,11 @@ const can = {
     sessions[ask.session] = session;
     return { namespaces: await session.readNamespaceArray() };
   },
+  // {client, session, user, password}: the same session, somebody else's
+  async become(ask) {
+    const identity = { type: opcua.UserTokenType.UserName, userName: ask.user, password: ask.password };
+    return (await clients[ask.client].changeSessionIdentity(sessions[ask.session], identity)).name;
+  },
   async close(ask) {
     await sessions[ask.session].close(ask.deleteSubscriptions !== false);
     return {};
@@ -145,7 +151,7 @@ const can = {
   },
   // {session, object, method, arguments: [[type, value] or ["Structure", data type, fields], ...]}: the whole answer,
   // structures as their fields; what they consist of, node-opcua reads from the server
-  async invoke(ask) {
+  async invokeDeep(ask) {
     const session = sessions[ask.session];
     const inputArguments = [];
     for (const one of ask.arguments || []) {
@@ -168,6 +174,30 @@ const can = {
     const attributeId = opcua.AttributeIds.Value;
     const found = await sessions[ask.session].read(ask.nodes.map((nodeId) => ({ nodeId, attributeId })));
     return found.map((data) => ({ value: deep(data.value), status: data.statusCode.name }));
+  },
+  // as `call`: the status of each argument, and what it gave
+  async invoke(ask) {
+    const inputArguments = (ask.arguments || []).map(argument);
+    const result = await sessions[ask.session].call({ objectId: ask.object, methodId: ask.method, inputArguments });
+    return {
+      status: result.statusCode.name,
+      arguments: (result.inputArgumentResults || []).map((one) => one.name),
+      outputs: (result.outputArguments || []).map(plain),
+    };
+  },
+  // as `invoke`, without waiting; `invoked` then gives the answer
+  async invokeLater(ask) {
+    later[ask.session] = can.invoke(ask);
+    return {};
+  },
+  async invoked(ask) {
+    return later[ask.session];
+  },
+  // {session, method}: [name, type, description] of what it takes and gives
+  async definition(ask) {
+    const found = await sessions[ask.session].getArgumentDefinition(ask.method);
+    const told = (one) => [one.name, opcua.DataType[one.dataType.value], one.description.text];
+    return { inputs: found.inputArguments.map(told), outputs: found.outputArguments.map(told) };
   },
   async history(ask) {
     const found = await sessions[ask.session].readHistoryValue(ask.node, new Date(Date.now() - 60000), new Date());

@@ -19,6 +19,7 @@ from asyncua import ua
 from asyncua.ua.status_codes import StatusCodes
 
 from edge.history.query import HistoryError
+from edge.opcua_server.methods import Audit
 from edge.opcua_server.people import Right
 from edge.opcua_server.recipes import RecipeTag, select_recipe
 from edge.opcua_server.vision.archive import Archive
@@ -93,11 +94,11 @@ class Calls:
 
     def __init__(
         self, index: int, systems: Mapping[str, VisionSystem], archives: Mapping[str, Archive], writes: Writes,
-        recipes: Mapping[str, RecipeTag],
+        recipes: Mapping[str, RecipeTag], audit: Audit,
     ) -> None:  # fmt: skip
-        """`index`: of the standard's namespace."""
+        """`index`: of the standard's namespace; `audit` hears who prepared a recipe."""
         self.index = index
-        self._archives, self._writes, self._recipes = archives, writes, recipes
+        self._archives, self._writes, self._recipes, self._audit = archives, writes, recipes, audit
         self._turn = asyncio.Semaphore(1)  # reads on a thread, which shares the interpreter with the loop
         self._targets = {one.instance.identifier(path): target for one in systems.values()
                          for path, target in _targets(one)}  # fmt: skip
@@ -106,6 +107,13 @@ class Calls:
             "GetResultListFiltered": self._list, "ReleaseResultHandle": self._release,
             "GetRecipeListFiltered": self._recipe_list, "PrepareRecipe": self._prepare_recipe, "Prepare": self._prepare,
         }  # fmt: skip
+
+    def executable(self, node: ua.NodeId, may: Callable[[Right], bool]) -> bool | None:
+        """Whether a user may call a method, None where it is not one of the standard's."""
+        _, method = METHODS.get(cast(int, node.Identifier), ("", None))
+        if method is None or node.NamespaceIndex != self.index:
+            return None
+        return method.executable and may(_right(method))
 
     async def call(self, asked: Any, caller: Caller) -> Any:
         """Answer one call of a method of the standard's namespace."""
@@ -224,6 +232,7 @@ class Calls:
         code = StatusCodes.BadNotWritable
         if where is not None:
             code = await select_recipe(self._writes, where, recipe, caller.name)
+        self._audit(f"{system.instance.path}/RecipeManagement/PrepareRecipe", caller.name, [recipe], code)
         if ua.StatusCode(ua.UInt32(code)).is_bad():
             raise CallRefused(code)
 
@@ -236,8 +245,12 @@ def _targets(system: VisionSystem) -> list[tuple[str, Target]]:
     return found + [(recipe_path(one), Target(system, RECIPE, one)) for one in system.pipeline.recipes]
 
 
+def _right(method: Method) -> Right:
+    return RIGHTS.get(method.name, Right.CALL)
+
+
 def _allow(method: Method, caller: Caller) -> None:
-    if not caller.may(RIGHTS.get(method.name, Right.CALL)):
+    if not caller.may(_right(method)):
         raise CallRefused(StatusCodes.BadUserAccessDenied)
     if not method.executable:
         raise CallRefused(StatusCodes.BadNotExecutable)

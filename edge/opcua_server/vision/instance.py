@@ -51,7 +51,7 @@ class Instance:
         """Add its nodes. `index`: of the standard's namespace; `recipes`: as the PLC's tag names them."""
         self._space, self._companion, self._index = space, companion, index
         self.pipeline, self._simulated = pipeline, simulated
-        self._path = f"{FOLDER}/{pipeline}"
+        self.path = f"{FOLDER}/{pipeline}"
         self._pending: dict[ua.NodeId, ua.DataValue] = {}
         self._results: dict[int, Record] = {}  # by the number of the node that shows it
         self._seen = 0
@@ -71,11 +71,11 @@ class Instance:
 
     def at(self, path: str) -> ua.NodeId:
         """Return the node at a path below the system."""
-        return self._space.node(f"{self._path}/{path}" if path else self._path)
+        return self._space.node(f"{self.path}/{path}" if path else self.path)
 
     def identifier(self, path: str) -> str:
         """Return the identifier of that node."""
-        return self._space.identifier(f"{self._path}/{path}" if path else self._path)
+        return self._space.identifier(f"{self.path}/{path}" if path else self.path)
 
     # -- building -----------------------------------------------------------------------------------------------------
 
@@ -180,8 +180,8 @@ class Instance:
                 value = variant(Member(part.name, part.type), held.get(part.name), self._index)
                 self._show(f"{_slot(number)}/{part.name}", value, record.time_ns)
         pending, self._pending = self._pending, {}
-        for node, value in pending.items():
-            await self._space.nodes.write(node, value)
+        for node, shown in pending.items():
+            await self._space.nodes.write(node, shown)
 
 
 def recipe_path(recipe: str) -> str:

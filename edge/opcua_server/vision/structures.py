@@ -4,6 +4,9 @@ asyncua's registry of structures is the whole interpreter's and is keyed by the 
 settings moves; it would take another server's structures for ours.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (asyncua's structures and calls carry no types there)
+
 from __future__ import annotations
 
 import struct
@@ -175,7 +178,7 @@ def _argument(member: Member, given: Any, index: int) -> Any:
     if given.VariantType is not kind or isinstance(held, list) is not member.many:
         raise Malformed(f"{member.name} is a {given.VariantType.name}")
     if member.type not in STRUCTURES:
-        return held.strip() if member.type == "TrimmedString" else held
+        return str(held).strip() if member.type == "TrimmedString" else held
     if not isinstance(held, ua.ExtensionObject) or held.TypeId != numeric(STRUCTURES[member.type].binary, index):
         raise Malformed(f"{member.name} is another structure")
     return decode(member.type, bytes(held.Body or b""))

@@ -13,7 +13,7 @@ from asyncua import ua
 
 from edge.config.pipeline import FrameInput
 from edge.history.query import History, Row
-from edge.inference.recipes import key_of
+from edge.inference.recipe_key import key_of
 from edge.opcua_server.conditions import Tell
 from edge.opcua_server.happenings import SERVER, Happening, Source, base_fields
 from edge.opcua_server.nodes import numeric
@@ -208,8 +208,7 @@ class VisionFeed:
             sample = reading.tags.get(system.pipeline.tag) if system.pipeline.source == reading.source else None
             if sample is not None and system.take_tag(sample.value, sample.quality, reading.time_ns):
                 if system.recipe is not None:
-                    happening = system.prepared(reading.time_ns)
-                    self._tell(system.tellers, lambda told=happening: told)
+                    self._say(system, system.prepared(reading.time_ns))
                 self._look(system)
 
     def status(self, status: Status) -> None:
@@ -236,7 +235,10 @@ class VisionFeed:
         ))  # fmt: skip
         if found != system.stand:
             for happening in system.move(found, time.time_ns()):
-                self._tell(system.tellers, lambda told=happening: told)
+                self._say(system, happening)
+
+    def _say(self, system: VisionSystem, happening: Happening) -> None:
+        self._tell(system.tellers, lambda: happening)
 
     async def write_pending(self) -> None:
         """Show what has changed."""
