@@ -18,7 +18,7 @@ from asyncua.ua.status_codes import StatusCodes
 
 from edge.opcua_server.conditions import METHODS, Conditions
 from edge.opcua_server.history import Continuations
-from edge.opcua_server.limits import MOST_NODES_PER_CALL, MOST_WRITES_PER_CALL
+from edge.opcua_server.limits import MOST_NODES_PER_CALL, MOST_VISION_CALLS, MOST_WRITES_PER_CALL
 from edge.opcua_server.people import Person, Right
 from edge.opcua_server.subscriptions import Publish, Request
 from edge.opcua_server.vision.calls import Caller
@@ -132,15 +132,17 @@ class Session(InternalSession):
 
     async def call(self, params: list[Any]) -> list[Any]:
         """Call methods."""
-        _few(params)
-        return [await self._call(one) for one in params]
+        vision = self._core.vision
+        if vision is not None and sum(vision.knows(one.MethodId) for one in _few(params)) > MOST_VISION_CALLS:
+            raise ServiceError(StatusCodes.BadTooManyOperations)
+        return [await self._call(one) for one in _few(params)]
 
     async def _call(self, one: Any) -> Any:
         methods = self._core.methods
         if methods is not None and methods.knows(one.MethodId):
             return await methods.call(one.ObjectId, one.MethodId, one.InputArguments or [], self.user)
         vision = self._core.vision
-        if vision is not None and one.MethodId.NamespaceIndex == vision.index:
+        if vision is not None and vision.knows(one.MethodId):
             return await vision.call(one, Caller(self.user.name or "", self.may, self._handles))
         method = cast(int, one.MethodId.Identifier) if one.MethodId.NamespaceIndex == 0 else _NONE
         if not self.may(Right.READ if method in READERS_METHODS else Right.CALL):

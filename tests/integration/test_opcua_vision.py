@@ -22,13 +22,14 @@ from bus.mosquitto import free_port
 from bus.typed import Publisher
 from edge.history.points import PointMaker
 from edge.history.store import FILE, Store
+from edge.opcua_server.limits import MOST_VISION_CALLS
 from edge.opcua_server.trust import CLIENTS, Folders
 from edge.opcua_server.vision.instance import SHOWN
 from edge.security.passwords import hash_password
 from schemas.messages import Latency, Outcome, Quality, Result, Slot, State, Status, Verdict
 from schemas.topics import RESULT, SLOT_STATE, STATUS
 from tests.device import ROOT, Device, User
-from tests.node_opcua import NodeOpcua
+from tests.node_opcua import NodeOpcua, Refused
 from tests.opcua_certificates import URI, party
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -369,6 +370,11 @@ async def test_what_is_no_call_of_the_standard_is_refused_for_what_is_wrong_with
     assert (await line.call(MANAGEMENT, 7015, one, one))["status"] == "BadMethodInvalid"
     assert (await line.call(MANAGEMENT, 9999))["status"] == "BadMethodInvalid"
     assert (await line.call("Nothing", 7026, one, ["Int32", 0]))["status"] == "BadNodeIdUnknown"
+    many = [{"object": line.at(MANAGEMENT), "method": line.standard(7090)}] * (MOST_VISION_CALLS + 1)
+    with pytest.raises(Refused, match="BadTooManyOperations"):
+        await line.node("callAll", session="observer", calls=many, arguments=[["UInt32", 1]])
+    counted = await line.node("callAll", session="observer", calls=many[1:], arguments=[["UInt32", 1]])
+    assert counted == ["Good"] * MOST_VISION_CALLS
 
 
 async def test_the_states_follow_camera_runtime_model_and_recipe_and_each_transition_is_told(

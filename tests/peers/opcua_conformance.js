@@ -169,6 +169,12 @@ const can = {
       outputs: (result.outputArguments || []).map(deep),
     };
   },
+  // {session, calls: [{object, method}, ...], arguments}: one request, each call with the same arguments
+  async callAll(ask) {
+    const inputArguments = (ask.arguments || []).map(argument);
+    const calls = ask.calls.map((one) => ({ objectId: one.object, methodId: one.method, inputArguments }));
+    return (await sessions[ask.session].call(calls)).map((one) => one.statusCode.name);
+  },
   // {session, nodes}: values with their structures as fields
   async readDeep(ask) {
     const attributeId = opcua.AttributeIds.Value;

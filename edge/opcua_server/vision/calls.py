@@ -35,11 +35,13 @@ from edge.opcua_server.vision.table import (
     RECIPE_MANAGEMENT,
     RESULT_MANAGEMENT,
     STATE_MACHINE,
+    Member,
     Method,
 )
 from edge.opcua_server.writing import Writes
 
 _SECOND_NS: Final = 10**9
+_RESULT_LIST: Final = Member("ResultList", "ResultDataType", many=True)
 _ANY: Final = 2  # of TriStateBooleanDataType
 
 
@@ -70,7 +72,7 @@ class Caller:
 
 
 Given = Mapping[str, Any]
-Outputs = Mapping[str, Any]  # by the names of the arguments; what is missing is empty
+Outputs = Mapping[str, Any]  # by the names of the arguments, some as Variants already; what is missing is empty
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,14 @@ class Calls:
             "GetRecipeListFiltered": self._recipe_list, "PrepareRecipe": self._prepare_recipe, "Prepare": self._prepare,
         }  # fmt: skip
 
+    def knows(self, method: ua.NodeId) -> bool:
+        """Whether a method is of the standard's namespace."""
+        return bool(method.NamespaceIndex == self.index)
+
     def executable(self, node: ua.NodeId, may: Callable[[Right], bool]) -> bool | None:
         """Whether a user may call a method, None where it is not one of the standard's."""
         _, method = METHODS.get(cast(int, node.Identifier), ("", None))
-        if method is None or node.NamespaceIndex != self.index:
+        if method is None or not self.knows(node):
             return None
         return method.executable and may(_right(method))
 
@@ -135,8 +141,13 @@ class Calls:
             outputs = await self._does[method.name](target, named, caller)
         except CallRefused as error:
             return ua.CallMethodResult(StatusCode=_status(error.code))
-        given_back = [variant(one, outputs.get(one.name), self.index) for one in method.outputs.members]
-        return ua.CallMethodResult(StatusCode=_status(StatusCodes.Good), OutputArguments=given_back)
+        return ua.CallMethodResult(
+            StatusCode=_status(StatusCodes.Good),
+            OutputArguments=[self._output(one, outputs.get(one.name)) for one in method.outputs.members],
+        )
+
+    def _output(self, member: Member, held: Any) -> ua.Variant:
+        return held if isinstance(held, ua.Variant) else variant(member, held, self.index)
 
     def _target(self, node: ua.NodeId) -> Target:
         found = self._targets.get(str(cast(object, node.Identifier))) if node.NamespaceIndex else None
@@ -183,17 +194,21 @@ class Calls:
             (handle, listing), skip = going, 0
         try:
             async with self._turn:
-                found, over = await asyncio.to_thread(listing.go_on, skip, most)
+                count, over, results = await asyncio.to_thread(self._page, listing, skip, most, target.system)
         except HistoryError:
             caller.handles.release(handle)
             return {"Error": Error.UNREADABLE}
-        listing.next = start + (given["MaxResults"] or len(found))
-        simulated = target.system.pipeline.simulated
+        listing.next = start + (given["MaxResults"] or count)
         return {
-            "IsComplete": over, "ResultCount": len(found),
+            "IsComplete": over, "ResultCount": count, "ResultList": results,
             "ResultHandle": handle or caller.handles.keep(listing, given["Timeout"]),
-            "ResultList": [fields_of(one, simulated=simulated) for one in found],
         }  # fmt: skip
+
+    def _page(self, listing: Listing, skip: int, most: int, system: VisionSystem) -> tuple[int, bool, ua.Variant]:
+        """Read and encode a page of a list: it runs on a thread."""
+        found, over = listing.go_on(skip, most)
+        told = [fields_of(one, simulated=system.pipeline.simulated) for one in found]
+        return len(found), over, variant(_RESULT_LIST, told, self.index)
 
     async def _release(self, _: Target, given: Given, caller: Caller) -> Outputs:
         return {"Error": Error.NONE if caller.handles.release(given["ResultHandle"]) else Error.UNKNOWN}

@@ -14,7 +14,7 @@ from typing import Final
 from edge.opcua_server.vision.results import Filter, Record
 
 LISTED: Final = 500  # results of one answer: some 300 kB
-LOOKED_PAGES: Final = 20  # of the store, for one answer
+LOOKED_PAGES: Final = 10  # of the store, for one answer: some 0.4 s of a thread
 HANDLES: Final = 20  # of a session
 LONGEST_S: Final = 120.0  # a handle is kept for so long
 _numbers: Final = itertools.count(1)
