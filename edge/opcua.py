@@ -19,6 +19,7 @@ from edge.flow import Flow
 from edge.history.query import History
 from edge.host import metric_names as names
 from edge.models.slot_states import worst
+from edge.opcua_server.alarm_store import AlarmStore
 from edge.opcua_server.audit import Audit
 from edge.opcua_server.certificate import give_certificate
 from edge.opcua_server.channel import SecuredServer
@@ -41,6 +42,7 @@ from schemas.messages import Event, Insight, Reading, Result, Slot, Status
 from schemas.topics import EVENT, INSIGHT, READING, RESULT, SLOT_STATE, STATUS
 
 LOOK_AGAIN_S = 2.0  # at the trust lists and users
+KEEP_S = 1.0  # what the line does with alarms; what people do is kept before they are answered
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ async def start_server(process: Process) -> Open:
     history = History(process.home)
     open_history(core, picture, settings, history)
     tell, space = core.subscriptions.tell, picture.space
-    core.conditions = conditions = Conditions(server, space.nodes, space.index, tell, audit.alarm_handled)
+    core.conditions = conditions = Conditions(
+        server, space.nodes, space.index, tell, audit.alarm_handled, AlarmStore(process.home)
+    )
     watch = Watch(picture, conditions, tell, settings, certificate)
     vision = _open_vision(core, picture, history, audit)
     try:
@@ -183,6 +187,12 @@ async def _tick(process: Process, opened: Open) -> None:
         await asyncio.sleep(max(0.0, period_s - (time.monotonic() - started)))
 
 
+async def _keep(conditions: Conditions) -> None:
+    while True:
+        await asyncio.sleep(KEEP_S)
+        await conditions.keep()
+
+
 async def _look_again(server: SecuredServer, watch: Watch) -> None:
     while True:
         watch.look_at_certificate()
@@ -214,9 +224,11 @@ async def main(process: Process) -> None:
         await process.read(STATUS, Status, feed.status)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_tick(process, opened))
+            tasks.create_task(_keep(opened.conditions))
             tasks.create_task(_look_again(opened.server, opened.watch))
             tasks.create_task(_watch(process, feed))
     finally:
         gc.unfreeze()  # where settings have changed, another server follows in this interpreter
         async with asyncio.timeout(2.0):
+            await opened.conditions.close()
             await opened.server.stop()

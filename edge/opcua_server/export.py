@@ -61,14 +61,16 @@ async def nodeset(settings: Settings, home: Path) -> str:
         for required in (_CORE, *(uris[1:] if uri == uris[0] else ())):
             ElementTree.SubElement(model, "RequiredModel", {"ModelUri": required})
     space = server.iserver.aspace
+    required = uris.index(MACHINE_VISION) + _FIRST if MACHINE_VISION in uris else None
     for node in cast("list[ua.NodeId]", list(space.keys())):
-        if node.NamespaceIndex >= _FIRST and uris[node.NamespaceIndex - _FIRST] != MACHINE_VISION:
-            _add(root, space[node])
+        if node.NamespaceIndex >= _FIRST and node.NamespaceIndex != required:
+            _add(root, space[node], required)
     ElementTree.indent(root, " ")
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
 
 
-def _add(root: ElementTree.Element, data: NodeData) -> None:
+def _add(root: ElementTree.Element, data: NodeData, required: int | None) -> None:
+    """Add a node. What it refers to says so itself, but for OPC UA's own nodes and the `required` namespace's."""
     kind = cast(ua.NodeClass, read(data, AttributeIds.NodeClass))
     name = cast(ua.QualifiedName, read(data, AttributeIds.BrowseName))
     index = _index(name.NamespaceIndex)
@@ -80,7 +82,7 @@ def _add(root: ElementTree.Element, data: NodeData) -> None:
         ElementTree.SubElement(element, "Description").text = text
     references = ElementTree.SubElement(element, "References")
     for one in data.references:
-        if not one.IsForward or one.ReferenceTypeId == TYPED:  # what lies below says so itself
+        if not one.IsForward or one.ReferenceTypeId == TYPED or one.NodeId.NamespaceIndex in (0, required):
             given = {"ReferenceType": _id(one.ReferenceTypeId)} | ({} if one.IsForward else {"IsForward": "false"})
             ElementTree.SubElement(references, "Reference", given).text = _id(one.NodeId)
     if kind is ua.NodeClass.Variable:

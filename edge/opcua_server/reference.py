@@ -85,7 +85,8 @@ _ALARMS: Final = """\
 Alarms (OPC 10000-9) stand under `Alarms` and at the nodes that they are about. Whoever has the right `call` may
 acknowledge, confirm, comment, shelve (for eight hours at most), disable and enable; who did so is an event
 `alarm_handled` on the device's bus, and ClientUserId of the alarm. Observers hear alarms and refresh. There are no
-branches, and after a restart of the server what is still the case is raised anew, unacknowledged.
+branches. After a restart of the server, a kill or a power cut too, an alarm is as people left it: acknowledged,
+confirmed, shelved or disabled, with its comment and its EventIds; what the line has done since is told as news.
 
 | alarm | type | is active while |
 | --- | --- | --- |

@@ -151,7 +151,7 @@ class Session(InternalSession):
         if conditions is not None and method in REFRESHES:
             return ua.CallMethodResult(StatusCode=_status(self._refresh(conditions, given, REFRESHES[method])))
         if conditions is not None and method in METHODS:
-            code = conditions.call(one.ObjectId, METHODS[method], given, self.user.name or "")
+            code = await conditions.call(one.ObjectId, METHODS[method], given, self.user.name or "")
             return ua.CallMethodResult(StatusCode=_status(code))
         return (await super().call([one]))[0]
 

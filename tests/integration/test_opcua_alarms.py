@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ class Server:
     endpoint: str
     files: dict[str, str]
     node: NodeOpcua
+    child: subprocess.Popen[bytes]
     root: str = "ns=2;s=s/l/n"
 
     def at(self, path: str) -> str:
@@ -87,6 +89,32 @@ class Server:
     async def enter(self, name: str, user: str, password: str) -> None:
         await self.node("connect", client=name, endpoint=self.endpoint, uri=URI, **self.files)
         await self.node("session", client=name, session=name, user=user, password=password)
+
+    async def kill(self) -> None:
+        """Kill the server; the sessions are gone with it."""
+        self.child.kill()
+        await asyncio.to_thread(self.child.wait, 5)
+        await self.node("reset")
+
+    async def start_again(self) -> None:
+        self.child = self.device.start("opcua")
+        await _until_up(self.device, self.child.pid)
+        await self.enter("operator", "operator", "correct horse")
+        await self.node("subscribe", session="operator", subscription="s")
+
+    async def refreshed(self) -> dict[str, dict[str, Any]]:
+        """What the server says is retained, by the alarms' names."""
+        await self.watch("refresh", SERVER)
+        number = (await self.node("numbers", subscription="s"))["id"]
+        assert await self.node("call", session="operator", **REFRESH, arguments=[["UInt32", number]]) == "Good"
+        found: list[Any] = []
+        end = time.monotonic() + 15
+        while not any(one[1] == REFRESH_END for one in found):
+            assert time.monotonic() < end, found
+            await asyncio.sleep(0.1)
+            found += await self.node("seen", subscription="s", item="refresh")
+        told = [dict(zip([*SELECT, "Condition"], one, strict=True)) for one in found]
+        return {one["ConditionName"]: one for one in told if one["ConditionName"]}
 
     async def watch(self, item: str, node: str, **more: Any) -> Any:
         return await self.node("watch", subscription="s", item=item, node=node, select=SELECT, condition=True, **more)
@@ -131,17 +159,17 @@ def server(tmp_path_factory: pytest.TempPathFactory, node_module: Callable[[str]
     node = NodeOpcua(modules, folder)
     try:
         with device.running():
-            device.start("opcua")
-            asyncio.run(_until_up(device))
-            yield Server(device, f"opc.tcp://127.0.0.1:{port}", mine.files(folder, "client"), node)
+            child = device.start("opcua")
+            asyncio.run(_until_up(device, child.pid))
+            yield Server(device, f"opc.tcp://127.0.0.1:{port}", mine.files(folder, "client"), node, child)
     finally:
         node.stop()
 
 
-async def _until_up(device: Device) -> None:
+async def _until_up(device: Device, pid: int) -> None:
     async with device.user("agent") as agent:
         statuses = await agent.hear(STATUS)
-        await statuses.until(lambda status: status.process == "opcua" and status.state is State.IDLE, UP_S)
+        await statuses.until(lambda status: status.pid == pid and status.state in (State.IDLE, State.ACTIVE), UP_S)
 
 
 @pytest.fixture(autouse=True)
@@ -421,3 +449,40 @@ async def test_the_certificates_alarm_knows_until_when_it_is_good(server: Server
     assert (active["value"], limit["value"]) == (False, 30 * 86_400_000)
     own = (server.device.home / "state/opcua/certificate.der").read_bytes()
     assert bytes(certificate["value"]) == own
+
+
+async def test_a_server_that_is_killed_knows_what_was_acknowledged_and_shelved(
+    server: Server, plc: User, runtime: User
+) -> None:
+    reach(server, plc, lost=False)
+    await window(server, runtime)
+    await server.watch("all", SERVER)
+    reach(server, plc, lost=True)
+    await window(server, runtime, late=2, level="model_degraded")
+    raised = {one["ConditionName"]: one for one in await server.next("all", 3)}
+    assert await server.handle("Acknowledge", LOST, raised["PlcLost"]["EventId"], "cable ordered") == "Good"
+    assert await server.call(f"{LATE}/ShelvingState", 2949, ["Double", 600_000.0]) == "Good"
+    before = await server.next("all", 2)
+    acked = next(one for one in before if one["ConditionName"] == "PlcLost")
+    await server.kill()
+    await server.start_again()
+    reach(server, plc, lost=True)  # still, as it says in other words with each poll
+    kept = await server.refreshed()
+    assert kept["PlcLost"] == acked, "the same state, under the same EventId"
+    assert states(kept["PlcLost"]) == [True, True, False, True] and kept["PlcLost"]["Comment"] == "cable ordered"
+    assert kept["DeadlineMissed"]["ShelvingState.CurrentState"] == "Timed Shelved"
+    assert states(kept["ModelDegraded"]) == [True, False, True, True]
+    assert await server.handle("Acknowledge", LOST, acked["EventId"], "") == "BadConditionBranchAlreadyAcked"
+    assert await server.handle("Acknowledge", DEGRADED, raised["ModelDegraded"]["EventId"], "") == "Good"
+    assert await server.handle("Confirm", LOST, acked["EventId"], "cable replaced") == "Good"
+    await server.kill()
+    await window(server, runtime)  # while it is away; it finds the retained window
+    await server.start_again()
+    reach(server, plc, lost=False)
+    await asyncio.sleep(1.0)
+    over = await server.refreshed()
+    assert set(over) == {"ModelDegraded", "DeadlineMissed"}, "what is over and confirmed is past"
+    assert states(over["ModelDegraded"]) == [False, True, False, True], "to be confirmed"
+    assert states(over["DeadlineMissed"]) == [False, False, True, True], "to be acknowledged"
+    assert await server.handle("Confirm", DEGRADED, over["ModelDegraded"]["EventId"], "") == "Good"
+    assert await server.call(f"{LATE}/ShelvingState", 2947) == "Good", "it was still shelved"
