@@ -274,9 +274,10 @@ async def test_a_client_that_knows_the_standard_finds_each_camera_pipeline_by_th
 
 
 async def test_a_result_is_told_shown_and_returned_alike(line: Line, runtime: User) -> None:
-    kind = line.standard(1024)
+    kind, own = line.standard(1024), READY.index("ResultId")
+    select = [*READY[:own], *(f"{line.index}:{name}" for name in READY[own:])]
     for item, node in (("system", line.at("")), ("server", "i=2253"), ("other", line.at("", "trays"))):
-        await line.node("watch", subscription="s", item=item, node=node, select=READY, ofType=kind, deep=True)
+        await line.node("watch", subscription="s", item=item, node=node, select=select, ofType=kind, deep=True)
     made = result(STORED + 1, verdict=Verdict.NOK)
     await judge(line, runtime, made)
     (told,), (same,) = await line.next("system"), await line.next("server")
