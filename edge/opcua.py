@@ -32,7 +32,7 @@ from edge.opcua_server.picture import Picture, fill
 from edge.opcua_server.requests import WriteRequests
 from edge.opcua_server.space import Space
 from edge.opcua_server.vision.calls import Calls
-from edge.opcua_server.vision.system import VisionFeed
+from edge.opcua_server.vision.feed import VisionFeed
 from edge.opcua_server.watching import Watch
 from edge.opcua_server.writing import Target
 from edge.process import Process

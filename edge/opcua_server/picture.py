@@ -15,7 +15,8 @@ from edge.opcua_server.nodes import NAMESPACE, Nodes
 from edge.opcua_server.offered import Offered, offer
 from edge.opcua_server.recipes import RecipeTag, recipe_tags
 from edge.opcua_server.space import Space
-from edge.opcua_server.vision.system import VisionSystems, pipelines_of
+from edge.opcua_server.vision.pipelines import pipelines_of
+from edge.opcua_server.vision.system import VisionSystems
 from edge.opcua_server.vision.table import URI as MACHINE_VISION
 from edge.opcua_server.walks import Historized
 from edge.opcua_server.writing import Target

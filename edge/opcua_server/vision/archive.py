@@ -12,10 +12,10 @@ from edge.history.query import History, Row
 from edge.opcua_server.vision.results import Record, stored
 
 KEPT: Final = 500  # results in memory
-PAGE: Final = 1000  # results that are read of the store at once
+PAGE: Final = 250  # results that are read of the store at once: a list that stands still holds as many
 LONGEST_ID: Final = 200
 _CLOSE_NS: Final = 2_000_000_000  # of the store, what is looked through once the place of a result is found
-_MOST_PAGES: Final = 20
+_MOST_PAGES: Final = 80
 
 
 class Archive:
@@ -49,14 +49,15 @@ class Archive:
         yield from kept
         told, after = {one.result_id for one in kept}, ""
         while True:
-            page = self._history.rows(
-                "result", 0, until_ns, where=self._where, backward=True, limit=PAGE, after=after
-            )  # fmt: skip
-            yield from (stored(row) for row in page.items if row.fields.get("result_id") not in told)
-            after = page.next
+            records, after = self._page(until_ns, after)
+            yield from (one for one in records if one.result_id not in told)
             if not after:
                 return
             yield None
+
+    def _page(self, until_ns: int, after: str) -> tuple[list[Record], str]:
+        page = self._history.rows("result", 0, until_ns, where=self._where, backward=True, limit=PAGE, after=after)
+        return [stored(row) for row in page.items], page.next
 
     def find(self, result_id: str, now_ns: int) -> Record | None:
         """Return a result of the store, which has no index by id: the id says where among the others it is.

@@ -201,7 +201,7 @@ class Calls:
         listing.next = start + (given["MaxResults"] or count)
         return {
             "IsComplete": over, "ResultCount": count, "ResultList": results,
-            "ResultHandle": handle or caller.handles.keep(listing, given["Timeout"]),
+            "ResultHandle": handle or caller.handles.keep(None if over else listing, given["Timeout"]),
         }  # fmt: skip
 
     def _page(self, listing: Listing, skip: int, most: int, system: VisionSystem) -> tuple[int, bool, ua.Variant]:

@@ -14,8 +14,8 @@ from typing import Final
 from edge.opcua_server.vision.results import Filter, Record
 
 LISTED: Final = 500  # results of one answer: some 300 kB
-LOOKED_PAGES: Final = 10  # of the store, for one answer: some 0.4 s of a thread
-HANDLES: Final = 20  # of a session
+LOOKED_PAGES: Final = 40  # of the store, for one answer: some 0.4 s of a thread
+HANDLES: Final = 5  # of a session
 LONGEST_S: Final = 120.0  # a handle is kept for so long
 _numbers: Final = itertools.count(1)
 
@@ -65,7 +65,7 @@ class _Held:
 
 
 class Handles:
-    """What one session holds of results: so many, the oldest gives way, and none for long."""
+    """What one session holds of results: so many, and none for long. What has no list gives way first, then the oldest."""
 
     def __init__(self) -> None:
         """Hold nothing."""
@@ -79,7 +79,8 @@ class Handles:
         """Return a handle, unique in the server; a negative time is one that the client can't estimate."""
         self._forget()
         while len(self._held) >= HANDLES:
-            del self._held[next(iter(self._held))]
+            idle = (number for number, one in self._held.items() if one.listing is None)
+            del self._held[next(idle, next(iter(self._held)))]
         held_s = timeout_ms / 1000 if 0 < timeout_ms < LONGEST_S * 1000 else LONGEST_S
         handle = next(_numbers) % 2**32
         self._held[handle] = _Held(listing, time.monotonic() + held_s)

@@ -36,7 +36,7 @@ class ResultState(IntEnum):
     FAILED = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """A result, as far as it is the same whether it came just now or is read from the store. Latencies in ms."""
 

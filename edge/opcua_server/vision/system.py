@@ -1,28 +1,24 @@
-"""VisionSystems in life: what the bus tells of the pipelines that cameras feed, as states, events and results."""
+"""VisionSystems: where each stands, which recipe holds, and the events that it tells."""
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Final
 
 from asyncua import ua
 
-from edge.config.pipeline import FrameInput
-from edge.history.query import History, Row
+from edge.history.query import Row
 from edge.inference.recipe_key import key_of
-from edge.opcua_server.conditions import Tell
 from edge.opcua_server.happenings import SERVER, Happening, Source, base_fields
 from edge.opcua_server.nodes import numeric
 from edge.opcua_server.space import Space
-from edge.opcua_server.vision.archive import Archive
 from edge.opcua_server.vision.companion import Companion
 from edge.opcua_server.vision.instance import MACHINES, Instance
-from edge.opcua_server.vision.results import Record, live, recipe_id, result_ready, stored
-from edge.opcua_server.vision.states import Known, Stand, stand, steps
+from edge.opcua_server.vision.pipelines import Pipeline
+from edge.opcua_server.vision.results import Record, recipe_id, result_ready, stored
+from edge.opcua_server.vision.states import Stand, steps
 from edge.opcua_server.vision.structures import variant
 from edge.opcua_server.vision.table import (
     AUTOMATIC,
@@ -34,60 +30,15 @@ from edge.opcua_server.vision.table import (
     Member,
     Transition,
 )
-from edge.processes import CAMERA, RUNTIME
-from edge.settings import Settings
-from schemas.messages import Quality, Reading, Result, Slot, Status, Value
+from schemas.messages import Quality, Value
 
 T = ua.VariantType
-SIMULATED: Final = frozenset({"plant", "folder"})  # cameras that show no line
 _SEVERITY: Final = 100
 _STAGE_IDS: Final = {one.name: one.id for kind in OBJECT_TYPES.values() for one in kind.stages}
 
 
-@dataclass(frozen=True)
-class Pipeline:
-    """What the settings say of a pipeline that a camera feeds. `otherwise`: it runs without a recipe, too."""
-
-    name: str
-    camera: str  # of [cameras], "" for none
-    simulated: bool
-    lane: str
-    models: tuple[str, ...]
-    recipes: tuple[str, ...]
-    source: str  # of the recipe's tag
-    tag: str
-    otherwise: bool
-    max_age_ms: float  # for so long its last Good value holds
-    modified_ns: int
-
-
-def pipelines_of(settings: Settings, home: Path) -> list[Pipeline]:
-    """Return those pipelines that a camera feeds."""
-    found: list[Pipeline] = []
-    for name, one in sorted(settings.pipelines.items()):
-        if not isinstance(one.input, FrameInput):
-            continue
-        stream = one.input.frames
-        camera = next((key for key, held in settings.cameras.items() if (held.stream or key) == stream), "")
-        simulated = camera != "" and settings.cameras[camera].driver in SIMULATED
-        recipe = one.recipe
-        found.append(Pipeline(
-            name, camera, simulated, one.lane, tuple(one.models), tuple(one.choices), recipe.source if recipe else "",
-            recipe.tag if recipe else "", recipe is None or recipe.otherwise == "default",
-            recipe.max_age_ms if recipe else 0.0, _modified_ns(home / "pipelines" / f"{name}.toml"),
-        ))  # fmt: skip
-    return found
-
-
-def _modified_ns(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return time.time_ns()  # pipelines may stand in device.toml
-
-
 class VisionSystem:
-    """One of them."""
+    """That of one pipeline."""
 
     def __init__(self, pipeline: Pipeline, instance: Instance, index: int, above: Iterable[ua.NodeId]) -> None:
         """Show where it stands before anything is heard. `above`: who tells its events as well."""
@@ -128,8 +79,9 @@ class VisionSystem:
         done = steps(before, after)
         for machine, transition in done:
             self.instance.show_transition(machine, transition, time_ns)
-        self.instance.show_stage(STATE_MACHINE, after.state, time_ns)
-        self.instance.show_stage(AUTOMATIC, after.mode, time_ns)
+        if done:  # or it is another reason for the same
+            self.instance.show_stage(STATE_MACHINE, after.state, time_ns)
+            self.instance.show_stage(AUTOMATIC, after.mode, time_ns)
         return [self._changed(machine, one, after.why, time_ns) for machine, one in done]
 
     def _changed(self, machine: str, transition: Transition, why: str, time_ns: int) -> Happening:
@@ -181,70 +133,3 @@ class VisionSystems:
         for one in pipelines:
             instance = Instance(space, companion, index, one.name, one.recipes, simulated=one.simulated)
             self.systems[one.name] = VisionSystem(one, instance, index, tellers)
-
-
-class VisionFeed:
-    """What the bus tells of them."""
-
-    def __init__(self, systems: Mapping[str, VisionSystem], history: History, tell: Tell) -> None:
-        """Have heard nothing yet."""
-        self._systems, self._tell = systems, tell
-        self.archives = {name: Archive(history, name) for name in systems}
-        self._statuses: dict[str, Status] = {}
-        self._slots: dict[tuple[str, str], Slot] = {}  # by runtime and model
-
-    def result(self, result: Result) -> None:
-        """Take a result: remember it, show it, tell it."""
-        system = self._systems.get(result.pipeline)
-        if system is not None:
-            record = live(result)
-            self.archives[result.pipeline].add(record)
-            system.instance.show_result(record)
-            self._tell(system.tellers, lambda: system.ready(record))
-
-    def reading(self, reading: Reading) -> None:
-        """Take a reading: perhaps another recipe."""
-        for system in self._systems.values():
-            sample = reading.tags.get(system.pipeline.tag) if system.pipeline.source == reading.source else None
-            if sample is not None and system.take_tag(sample.value, sample.quality, reading.time_ns):
-                if system.recipe is not None:
-                    self._say(system, system.prepared(reading.time_ns))
-                self._look(system)
-
-    def status(self, status: Status) -> None:
-        """Take a process's state."""
-        self._statuses[status.process] = status
-        for system in self._systems.values():
-            if status.process in (_camera(system.pipeline), RUNTIME.identity(system.pipeline.lane)):
-                self._look(system)
-
-    def slot(self, slot: Slot) -> None:
-        """Take the state of a model's slot."""
-        self._slots[slot.process, slot.model] = slot
-        for system in self._systems.values():
-            if slot.model in system.pipeline.models:
-                self._look(system)
-
-    def _look(self, system: VisionSystem) -> None:
-        one = system.pipeline
-        runtime = RUNTIME.identity(one.lane)
-        found = stand(Known(
-            one.name, one.models, self._statuses.get(_camera(one)), self._statuses.get(runtime),
-            {model: slot for (process, model), slot in self._slots.items() if process == runtime},
-            one.otherwise or system.recipe is not None,
-        ))  # fmt: skip
-        if found != system.stand:
-            for happening in system.move(found, time.time_ns()):
-                self._say(system, happening)
-
-    def _say(self, system: VisionSystem, happening: Happening) -> None:
-        self._tell(system.tellers, lambda: happening)
-
-    async def write_pending(self) -> None:
-        """Show what has changed."""
-        for system in self._systems.values():
-            await system.instance.write_pending()
-
-
-def _camera(pipeline: Pipeline) -> str:
-    return CAMERA.identity(pipeline.camera)

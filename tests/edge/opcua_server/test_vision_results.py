@@ -219,6 +219,17 @@ def test_a_list_is_gone_on_with_where_it_stands_by_the_same_question_alone() -> 
     assert handles.following("cap-s", EVERYTHING, 25) is None
 
 
+def test_a_list_outlives_the_handles_of_single_results() -> None:
+    handles, one = Handles(), Listing("cap-s", EVERYTHING, iter([]), next=25)
+    handle = handles.keep(one, 0)
+    for _ in range(3 * HANDLES):
+        handles.keep(None, 0)
+    assert handles.following("cap-s", EVERYTHING, 25) == (handle, one)
+    for number in range(HANDLES):
+        handles.keep(Listing("cap-s", EVERYTHING, iter([]), next=number), 0)
+    assert handles.following("cap-s", EVERYTHING, 25) is None and len(handles) == HANDLES
+
+
 def test_a_session_holds_so_many_handles_and_none_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     handles = Handles()
     kept = [handles.keep(None, -1) for _ in range(HANDLES + 3)]
