@@ -65,7 +65,7 @@ class _Held:
 
 
 class Handles:
-    """What a session holds of results: so many, and none for long. What has no list gives way first, then the oldest."""
+    """What a session holds of results: so many, none for long. What has no list gives way first, then the oldest."""
 
     def __init__(self) -> None:
         """Hold nothing."""
