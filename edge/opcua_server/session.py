@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from asyncua import ua
@@ -88,18 +89,17 @@ class Session(InternalSession):
         """Read attributes."""
         _few(params.NodesToRead)
         found = await super().read(params)
-        for asked, value in zip(params.NodesToRead, found, strict=True):
-            if asked.AttributeId == AttributeIds.UserExecutable:
-                self._show_right(asked.NodeId, value)
-        return found
+        return [
+            self._right_to_call(asked.NodeId, value) if asked.AttributeId == AttributeIds.UserExecutable else value
+            for asked, value in zip(params.NodesToRead, found, strict=True)
+        ]
 
-    def _show_right(self, node: ua.NodeId, value: ua.DataValue) -> None:
-        """Put into an answer whether this user may call a method of ours."""
+    def _right_to_call(self, node: ua.NodeId, value: ua.DataValue) -> ua.DataValue:
+        """Return an answer that says whether this user may call a method of ours; nodes share the one that was read."""
         may = None if self._core.methods is None else self._core.methods.executable(node, self.user)
         if may is None and self._core.vision is not None:
             may = self._core.vision.executable(node, self.may)
-        if may is not None:
-            value.Value = ua.Variant(may, ua.VariantType.Boolean)
+        return value if may is None else replace(value, Value=ua.Variant(may, ua.VariantType.Boolean))
 
     async def browse(self, params: Any) -> list[Any]:
         """Browse."""
