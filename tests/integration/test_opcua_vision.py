@@ -22,12 +22,13 @@ from bus.mosquitto import free_port
 from bus.typed import Publisher
 from edge.history.points import PointMaker
 from edge.history.store import FILE, Store
+from edge.opcua_server.deeds import METHOD_CALLED
 from edge.opcua_server.limits import MOST_VISION_CALLS
 from edge.opcua_server.trust import CLIENTS, Folders
 from edge.opcua_server.vision.instance import SHOWN
 from edge.security.passwords import hash_password
 from schemas.messages import Latency, Outcome, Quality, Result, Slot, State, Status, Verdict
-from schemas.topics import RESULT, SLOT_STATE, STATUS
+from schemas.topics import EVENT, RESULT, SLOT_STATE, STATUS
 from tests.device import ROOT, Device, User
 from tests.node_opcua import NodeOpcua, Refused
 from tests.opcua_certificates import URI, party
@@ -181,7 +182,7 @@ def fill(device: Device) -> None:
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory, node_module: Callable[[str], Path]) -> Iterator[Line]:
     folder = tmp_path_factory.mktemp("vision")
-    users = ("opcua", "connect-plant", "camera-cam1", "runtime-safety", "agent")
+    users = ("opcua", "connect-plant", "camera-cam1", "runtime-safety", "historian", "agent")
     device, port, plant = Device(folder, users), free_port(), folder / "plant.sock"
     words = ("--control", str(plant), "--modbus-port", "0", "--camera-port", "0", "--parts-per-s", "5")
     child = subprocess.Popen([sys.executable, "-m", "edge.sim.plant", *words], cwd=ROOT, stdout=subprocess.PIPE)
@@ -269,6 +270,10 @@ async def test_a_client_that_knows_the_standard_finds_each_camera_pipeline_by_th
     assert {name: below[name]["node"] for name in methods} == {
         name: line.standard(number) for name, number in methods.items()
     }
+    machine = await line.node("browse", session="observer", node=line.at(MACHINE))
+    states = {one["name"]: one["node"] for one in machine if one["type"] == "ns=0;i=2307"}
+    numbers = {"Preoperational": 5028, "Halted": 5029, "Error": 5030, "Operational": 5031}
+    assert states == {name: line.standard(number) for name, number in numbers.items()}
     results = await line.node("browse", session="observer", node=line.at(f"{MANAGEMENT}/Results"))
     assert [one["type"] for one in results if one["index"] == 2] == [line.standard(2002)] * SHOWN
 
@@ -442,6 +447,10 @@ async def test_nobody_starts_or_stops_a_line_from_here(line: Line) -> None:
     nodes = [line.standard(method) for _, method, _ in calls]
     told = await line.node("read", session="observer", nodes=nodes, attribute="Executable")
     assert [one["value"] for one in told] == [False] * len(calls)
+    for user, may in (("engineer", [True, True]), ("observer", [True, False]), ("engineer", [True, True])):
+        reads_and_prepares = [line.standard(7026), line.standard(7015)]
+        told = await line.node("read", session=user, nodes=reads_and_prepares, attribute="UserExecutable")
+        assert [one["value"] for one in told] == may, user
 
 
 async def prepare(line: Line, external: str | None = None, internal: str | None = None, by: str = "operator") -> Any:
@@ -468,7 +477,11 @@ async def test_a_recipe_is_prepared_in_the_plc_by_those_who_may_and_told_by_all_
     select = ["ExternalId", "InternalId", "Message"]
     await line.node("watch", subscription="s", item="p", node=line.at(""), select=select, ofType=kind, deep=True)
     await line.enter("engineer")
-    assert await prepare(line, "600", by="engineer") == ("Good", [{"id": "caps/600"}, True, 0])
+    async with line.device.user("historian") as watcher:
+        heard = await watcher.hear(EVENT)
+        assert await prepare(line, "600", by="engineer") == ("Good", [{"id": "caps/600"}, True, 0])
+        deed = await heard.until(lambda event: event.code == METHOD_CALLED)
+    assert (deed.args["by"], deed.args["inputs"], deed.args["status"]) == ("engineer", "600", "Good")
     assert setpoint() == 600
     ((external, internal, _),) = await line.next("p")
     assert (external["id"], internal["id"]) == ("600", "caps/600")

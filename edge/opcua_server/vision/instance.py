@@ -88,8 +88,9 @@ class Instance:
     ) -> ua.NodeId:
         nodes = self._space.nodes
         made = nodes.object(New(self.at(path), name, parent, reference, self._companion.type(kind)))
-        for method in OBJECT_TYPES[kind].methods:
-            nodes.refer(made, COMPONENT, self._companion.id(method.id))
+        of = OBJECT_TYPES[kind]
+        for shared in (*(one.id for one in of.methods), *(one.id for one in of.stages)):  # the type's own nodes
+            nodes.refer(made, COMPONENT, self._companion.id(shared))
         return made
 
     def _variable(

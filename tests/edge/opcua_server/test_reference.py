@@ -35,7 +35,9 @@ def test_the_demos_export_is_what_is_committed(monkeypatch: pytest.MonkeyPatch) 
     uris = [one.text for one in root.iter(SETS + "Uri")]
     required = f"ns={uris.index(URI) + 1};i="  # the standard's own NodeSet has these
     assert not [one for one in nodes if one and one.startswith(required)]
-    theirs = {f"{required}{one.id}" for one in [*OBJECT_TYPES.values(), *(method for _, method in METHODS.values())]}
+    stages = [stage for one in OBJECT_TYPES.values() for stage in one.stages]
+    shared = [*OBJECT_TYPES.values(), *(method for _, method in METHODS.values()), *stages]
+    theirs = {f"{required}{one.id}" for one in shared}
     assert {one for one in targets if one and one.startswith("ns=")} <= {*nodes, *theirs, f"{required}{RESULT_TYPE_ID}"}
 
 

@@ -7,8 +7,12 @@ from xml.etree import ElementTree
 
 import pytest
 from asyncua import ua
+from asyncua.server.address_space import AddressSpace
+from asyncua.server.server import Server
 from asyncua.ua.object_ids import ObjectIds
 
+from edge.config.files import read_settings
+from edge.opcua_server.picture import fill
 from edge.opcua_server.vision.structures import type_id
 from edge.opcua_server.vision.table import (
     EVENT_TYPES,
@@ -221,6 +225,68 @@ def test_the_variable_of_a_result_is_the_standards(peers: NodeSet) -> None:
     for part in RESULT_PARTS:
         check_part(part, RESULT_TYPE_ID, peers)
     assert {own(one.id) for one in RESULT_PARTS} == set(peer.refers[COMPONENT])
+
+
+TOML = """
+[device]
+site = "s"
+line = "l"
+node = "n"
+[sources.plc]
+driver = "modbus"
+tags = "plc.csv"
+groups = { fast = 20 }
+[cameras.cam1]
+driver = "folder"
+address = "images"
+[pipelines.caps]
+model = "caps"
+input = { frames = "cam1" }
+deadline_ms = 50
+recipe = { source = "plc", tag = "Recipe", choices = { 1 = {} } }
+[opcua]
+endpoint = "opc.tcp://127.0.0.1:4840"
+"""
+
+
+def demanded(node: str, peers: NodeSet, having: set[str], above: str = "") -> Iterator[str]:
+    """The browse paths below a node that each instance must have; below what is optional only where it has that."""
+    refers = peers.nodes[node].refers if node in peers.nodes else {}
+    for one in (*refers.get(COMPONENT, []), *refers.get(PROPERTY, [])):
+        path = f"{above}/{peers.nodes[one].name.removeprefix('1:')}"
+        rule = peers.nodes[one].of(RULE)
+        if rule == RULES[False]:
+            yield path
+        if rule == RULES[False] or (rule == RULES[True] and path in having):
+            yield from demanded(one, peers, having, path)
+
+
+def built(space: AddressSpace, node: ua.NodeId, above: str = "") -> Iterator[str]:
+    """The browse paths below a node of our address space."""
+    for one in space[node].references:
+        if one.IsForward and one.ReferenceTypeId.Identifier in (ObjectIds.HasComponent, ObjectIds.HasProperty):
+            path = f"{above}/{one.BrowseName.Name}"
+            yield path
+            yield from built(space, one.NodeId, path)
+
+
+async def test_an_instance_has_all_that_the_standard_demands_of_one(peers: NodeSet, tmp_path: Path) -> None:
+    (tmp_path / "device.toml").write_text(TOML)
+    (tmp_path / "plc.csv").write_text("name,address,type,access,group\nRecipe,hr:0,uint16,rw,fast\n")
+    server = Server()
+    await server.init()
+    picture = await fill(server, read_settings(tmp_path), tmp_path)
+    assert picture.vision is not None
+    node = picture.vision.systems["caps"].instance.node
+    ours = set(built(server.iserver.aspace, node))
+    assert {"/ResultManagement/Results", "/RecipeManagement/Recipes/1/IsPrepared"} <= ours
+    wanted = set(demanded(own(OBJECT_TYPES["VisionSystemType"].id), peers, ours))
+    assert {"/VisionStateMachine/Halt/InputArguments", "/ResultManagement/GetResultById"} <= wanted
+    assert wanted <= ours, sorted(wanted - ours)
+    for path, kind in (("RecipeManagement/Recipes/1", "RecipeType"), ("ResultManagement/Results/Result1", RESULT_TYPE)):
+        below = set(built(server.iserver.aspace, picture.vision.systems["caps"].instance.at(path)))
+        number = RESULT_TYPE_ID if kind == RESULT_TYPE else OBJECT_TYPES[kind].id
+        assert set(demanded(own(number), peers, below)) <= below
 
 
 def mandatory(kind: ObjectType, peers: NodeSet) -> Iterator[str]:
