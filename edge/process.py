@@ -131,9 +131,14 @@ class Process:
     def publish_status(self) -> None:
         """Publish the status now."""
         if self._status is not None:
-            self._status.send(self._now(self._state, self._reason))
+            self._status.send(self.status())
 
-    def _now(self, state: State, reason: str) -> Status:
+    def status(self) -> Status:
+        """Return what the process says of itself now."""
+        return self.status_of(self._state, self._reason)
+
+    def status_of(self, state: State, reason: str) -> Status:
+        """Return what it would say in a state."""
         synced, offset_ms = clock_state()
         counters = self._traffic.totals() | self.counters
         return Status(
@@ -153,7 +158,7 @@ class Process:
             self.metrics.close()
 
     async def _run(self, main: Callable[[Process], Awaitable[None]]) -> None:
-        will = encode(STATUS, self._now(State.STOPPED, CONNECTION_LOST))
+        will = encode(STATUS, self.status_of(State.STOPPED, CONNECTION_LOST))
         self.bus = self._make_bus(
             self.identity, Will(STATUS.name(self.place, process=self.identity), will), 0, self._connection_changed
         )
@@ -170,7 +175,7 @@ class Process:
                 why = " ".join(str(error).split())
                 raise
             finally:
-                self._status.send(self._now(State.STOPPED, why))
+                self._status.send(self.status_of(State.STOPPED, why))
 
     async def _beat(self) -> None:
         """Feed the watchdog from the loop that does the work, and publish the status every two seconds."""

@@ -89,7 +89,8 @@ HISTORIAN = ProcessRow(
     publishes=(t.EVENT, t.STATUS), watchdog_s=10.0,
 )  # fmt: skip
 MIRROR = ProcessRow(
-    name="mirror", role=Role.MIRROR, module="edge.mirror", lane=Lane.LOCAL, sections=("mirror", "sparkplug"),
+    name="mirror", role=Role.MIRROR, module="edge.mirror", lane=Lane.LOCAL,
+    sections=("mirror", "site_broker", "sparkplug"),
     subscribes=(t.READING, t.RESULT, t.EVENT, t.CONFIG_STATE),
     publishes=(t.MES_RESULT, t.MES_TAG, t.MES_EVENT, t.STATUS),
 )  # fmt: skip

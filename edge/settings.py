@@ -226,7 +226,29 @@ class Mirror(Section):
     sinks: list[Slug] = ["mes"]
 
 
-class Sparkplug(Section):
+class SiteServers(Section):
+    """A broker of the site: `servers` are HOST:PORT, tried in turn; `ca` makes it TLS."""
+
+    servers: Annotated[list[Annotated[str, Field(pattern=r"^.+:[0-9]{1,5}$")]], Field(min_length=1)]
+    user: str = ""
+    password_file: str = ""
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+    keep: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+
+
+class SiteBroker(SiteServers):
+    """A broker of the site for the mirror's sink `site_broker`: `servers` are HOST:PORT, tried in turn.
+
+    `keep`: results and events that wait while it is away. `tags`: whether tags are told there too. `ca` makes it TLS;
+    `certificate` and `key` are ours, where the broker wants some.
+    """
+
+    tags: bool = True
+
+
+class Sparkplug(SiteServers):
     """A broker of the site for the mirror's sink `sparkplug`: `servers` are HOST:PORT, tried in turn.
 
     `group` and `node`: the ids of group and edge node, by default site and node. `primary_host`: the id of the host
@@ -234,17 +256,10 @@ class Sparkplug(Section):
     wait for the host. `ca` makes it TLS; `certificate` and `key` are ours, where the broker wants some.
     """
 
-    servers: Annotated[list[Annotated[str, Field(pattern=r"^.+:[0-9]{1,5}$")]], Field(min_length=1)]
     group: Annotated[str, Field(pattern=r"^[^+/#]{0,64}$")] = ""
     node: Annotated[str, Field(pattern=r"^[^+/#]{0,64}$")] = ""
     primary_host: Annotated[str, Field(pattern=r"^[^+/#]{0,64}$")] = ""
     aliases: bool = True
-    keep: Annotated[int, Field(ge=1, le=100_000)] = 10_000
-    user: str = ""
-    password_file: str = ""
-    ca: str = ""
-    certificate: str = ""
-    key: str = ""
 
 
 class Monitor(Section):
@@ -311,6 +326,7 @@ class Settings(Section):
     opcua: OpcUa = OpcUa()
     historian: Historian = Historian()
     mirror: Mirror = Mirror()
+    site_broker: SiteBroker | None = None
     sparkplug: Sparkplug | None = None
     monitor: Monitor = Monitor()
     hmi: Hmi | None = None

@@ -170,6 +170,7 @@ class Pipeline(Section):
 
     `bad_input`: what to do when a tag is Bad that does not say it itself. `overload`: what gives way when the queue is
     full: the pipeline's oldest input, the oldest of the lane's lowest priority, or all but every n-th (`sample`).
+    `instances`: what waits is shared out among so many batches that run side by side, each on a core of its own.
     """
 
     lane: Slug = "bulk"
@@ -181,6 +182,7 @@ class Pipeline(Section):
     deadline_ms: Milliseconds
     decision: DecisionRule = DecisionRule()
     max_batch_size: Annotated[int, Field(ge=1, le=256)] = 8
+    instances: Annotated[int, Field(ge=1, le=16)] = 1
     dynamic_batching: DynamicBatching = DynamicBatching()
     overload: Overload = "shed_oldest"
     bad_input: Literal["hold", "skip"] = "skip"

@@ -21,7 +21,7 @@ from edge.plc.opcua.browse import Tree
 from edge.plc.opcua.node_ids import NodeName, node_name, planned_reads
 from edge.plc.opcua.security import read_credentials, read_secret
 from edge.plc.opcua.session import Session, Terms
-from edge.plc.opcua.values import kind_of, reason, sample_of, variant_of
+from edge.plc.opcua.values import is_done, kind_of, reason, sample_of, variant_of
 from edge.plc.options import parse_options
 from edge.plc.planning import Planned
 from edge.plc.tags.lists import Native, Tag
@@ -181,7 +181,7 @@ class OpcUaConnector:
         held = ua.DataValue(variant_of(tag, value, self._kinds[tag.name]), StatusCode=None)
         self.requests += 1
         status = self._living().write(ua.WriteValue(NodeId=node, AttributeId=AttributeIds.Value, Value=held))
-        if int(status.value) >> 31:
+        if not is_done(status):
             del self._kinds[tag.name]  # the node may have got another type
             raise TagError(f"{tag.name} at {self._where}: {reason(status)}")
 

@@ -45,7 +45,9 @@ class Tensor:
 
 
 class Session(Protocol):
-    """A model in memory. Its calls come from one thread at a time."""
+    """A model in memory. Its calls come from one thread at a time, unless it is `concurrent`."""
+
+    concurrent: bool  # whether `run` may be called from several threads at once
 
     def run(self, feed: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         """Return the outputs by name for the inputs by name, each of its contract's dtype and shape.

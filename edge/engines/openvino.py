@@ -56,6 +56,8 @@ class Options(Section):
 class OpenVinoSession:
     """One model; `run` holds no lock while it computes."""
 
+    concurrent = False  # a request is busy until it is answered
+
     def __init__(self, contract: Contract, inputs: Sequence[Tensor], model: Any, options: Options, how: Any) -> None:
         """Compile `model` for a CPU at once, for others when a size of batch comes."""
         self._where = f"model {contract.name} {contract.version}"

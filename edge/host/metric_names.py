@@ -175,6 +175,12 @@ PARTS_UNRECONCILED = _counter(
 
 NODE_WRITES = _counter("opcua_node_writes", "Values written to nodes of the address space.", ("opcua",))
 MES_REFUSED = _counter("mes_tags_refused", "Values that can't stand in a MES message.", ("mirror",))
+SITE_ONLINE = _gauge("site_broker_online", "Whether the site's broker is reached.", ("mirror",))
+SITE_WAITING = _gauge("site_broker_waiting", "Results and events that wait for the site's broker.", ("mirror",))
+SITE_DROPPED = _counter(
+    "site_broker_dropped", "Results and events that gave way while the site's broker was away.", ("mirror",)
+)
+SITE_REFUSED = _counter("site_broker_refused", "Messages that the site's broker refused.", ("mirror",))
 SPARKPLUG_ONLINE = _gauge("sparkplug_online", "Whether the Sparkplug host has our birth.", ("mirror",))
 SPARKPLUG_WAITING = _gauge("sparkplug_waiting", "Results and events that wait for the Sparkplug host.", ("mirror",))
 SPARKPLUG_DROPPED = _counter(

@@ -85,6 +85,7 @@ class Graph:
         if last is None:
             raise ContractError(["the last step of a pipeline must be a model"])
         self.judge = last
+        self.concurrent = all(node.model.session.concurrent for node in nodes if node.model)
         contracts = [node.model.contract for node in nodes if node.model]
         # A result names its judge in full; the other models of a graph stand beside it.
         self.versions = {c.name: f"{c.version} {c.sha256}" for c in contracts} if len(contracts) > 1 else {}

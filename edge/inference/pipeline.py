@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from edge.inference.graph import Graph, compile_graph
 from edge.inference.intake import Intake, Taken
 from edge.inference.queue import WorkQueue
 from edge.inference.reasons import BAD_INPUT, EXPIRED
+from edge.inference.runs import Beside, Ran, run
 from edge.inference.verdicts import Judgement, Rule, rule_for, worst_of
-from edge.inference.work import Answer, Identity, Times, Work
+from edge.inference.work import Answer, Identity, Work
 from schemas.errors import ContractError
 from schemas.messages import Decision, Frame, Proof, Reading, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from numpy.typing import NDArray
 
     from edge.config.pipeline import Choice
     from edge.config.pipeline import Pipeline as PipelineSettings
@@ -57,6 +55,11 @@ class Pipeline:
         self._identity = Identity(name, settings.judge, settings.deadline_ms, boot)
         self._empty = Verdict(settings.decision.empty)
         self._selftests = 0
+        self._beside = Beside(name, settings.instances - 1)
+
+    def close(self) -> None:
+        """End its threads."""
+        self._beside.close()
 
     @property
     def waiting(self) -> int:
@@ -121,6 +124,9 @@ class Pipeline:
             if not all(step.model in loaded for step in steps if step.model):
                 continue
             graph = compile_graph(self.settings, steps, loaded)
+            if self.settings.instances > 1 and not graph.concurrent:
+                raise ContractError([f"instances = {self.settings.instances}: {graph.judge.contract.name} runs on an "
+                                     "engine whose sessions take one call at a time; take instances away"])  # fmt: skip
             decision = choice.decision if choice and choice.decision else self.settings.decision
             rules[variant] = rule_for(graph.judge.contract, decision, self._rules.get(variant))
             graphs[variant] = graph
@@ -173,35 +179,47 @@ class Pipeline:
     def step(self) -> list[Answer]:
         """Drop what has expired, run one batch of what waits, and answer it."""
         taken_ns = self._clock()
-        expired, batch = self.queue.take(taken_ns, self._fit)
+        expired, batch = self.queue.take(taken_ns, fit := self._share())
+        batches = [batch] if batch else []
+        while batch and len(batches) < self.settings.instances and self._goes_on(taken_ns):
+            _, batch = self.queue.take(taken_ns, fit)  # nothing expires twice at one time
+            batches += [batch] if batch else []
         answers = [self._drop(work, EXPIRED) for work in expired]
-        if batch:
-            answers += self._run(batch, taken_ns)
+        graphs = [self._graphs[batch[0].variant] for batch in batches]
+        jobs = [partial(run, graph, batch, taken_ns, self._clock) for graph, batch in zip(graphs, batches, strict=True)]
+        for ran, graph in zip(self._beside.run(jobs), graphs, strict=True):
+            answers += self._answers(ran, graph)
         return answers
+
+    def _goes_on(self, now_ns: int) -> bool:
+        ready_ns = self.queue.ready_ns(now_ns, self._fit)
+        return ready_ns is not None and ready_ns <= now_ns
+
+    def _share(self) -> Callable[[str, int], int]:
+        """Return what fits a batch when those that wait are shared out among the instances."""
+        if self.settings.instances == 1 or self.settings.dynamic_batching.preferred_batch_size:
+            return self._fit
+        share = -(-self.waiting // self.settings.instances)
+        return lambda variant, waiting: self._fit(variant, min(waiting, share))
 
     def _fit(self, variant: str, waiting: int) -> int:
         graph = self._graphs.get(variant)
         return graph.batch(min(waiting, self.largest)) if graph else 0
 
-    def _run(self, batch: list[Work], taken_ns: int) -> list[Answer]:
-        variant = batch[0].variant
-        graph, rule = self._graphs[variant], self._rules[variant]
-        inputs = [work.inputs for work in batch if work.inputs is not None]
-        ready_ns, outputs = taken_ns, {}
-        try:
-            together = inputs[0] if len(inputs) == 1 else _together(inputs)
-            ready_ns = self._clock()
-            outputs = graph.run(together)
-            done_ns = self._clock()
-            judgements = self._judged(graph, rule, outputs, len(batch))
-        except ContractError as error:
-            done_ns = self._clock()
-            judgements = [Judgement(Verdict.UNKNOWN, reason=f"engine_failed: {error}")] * len(batch)
-        times = Times(taken_ns, ready_ns, done_ns)
-        gave = graph.outputs(outputs, len(batch)) if outputs else [None] * len(batch)
+    def _answers(self, ran: Ran, graph: Graph) -> list[Answer]:
+        batch, variant, problem = ran.batch, ran.batch[0].variant, ran.problem
+        judgements: list[Judgement] = []
+        if not problem:
+            try:
+                judgements = self._judged(graph, self._rules[variant], ran.outputs, len(batch))
+            except ContractError as error:
+                problem = str(error)
+        if problem:
+            judgements = [Judgement(Verdict.UNKNOWN, reason=f"engine_failed: {problem}")] * len(batch)
+        gave = graph.outputs(ran.outputs, len(batch)) if ran.outputs else [None] * len(batch)
         return [
             Answer(
-                *self._identity.answer(work, judgement, self.unproven, times, graph), work.inputs, gave[row],
+                *self._identity.answer(work, judgement, self.unproven, ran.times, graph), work.inputs, gave[row],
                 len(batch), row, variant,
             )
             for row, (work, judgement) in enumerate(zip(batch, judgements, strict=True))
@@ -241,7 +259,3 @@ class Pipeline:
     def _drop(self, work: Work, reason: str) -> Answer:
         decision, result = self._identity.drop(work, reason, self._clock(), self._graphs.get(work.variant))
         return Answer(decision, result)
-
-
-def _together(inputs: list[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    return {name: np.concatenate([one[name] for one in inputs]) for name in inputs[0]}

@@ -159,6 +159,7 @@ class Station:
         self._say(self._alarms.end(time.monotonic_ns()))
         self.gauges.settle()
         self._drift.close()
+        self.pipeline.close()
 
     def _say(self, alarm: Alarm | None) -> None:
         if alarm is None:

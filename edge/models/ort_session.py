@@ -68,6 +68,8 @@ class _OrtSession(Protocol):
 class OrtSession:
     """One model; `run` holds no lock while it computes."""
 
+    concurrent = True  # InferenceSession.run is thread-safe
+
     def __init__(self, session: _OrtSession, contract: Contract) -> None:
         """Keep what `run` needs."""
         self._where = f"model {contract.name} {contract.version}"

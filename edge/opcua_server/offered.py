@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from asyncua.ua.status_codes import StatusCodes
 
 from edge.opcua_server.audit import Audit
-from edge.opcua_server.fields import SELECT_RECIPE, SELF_TEST
+from edge.opcua_server.fields import SELECT_RECIPE, SELF_TEST, Method
 from edge.opcua_server.methods import Carry, Methods, Outcome
 from edge.opcua_server.recipes import RecipeTag, recipe_tags, select_recipe
 from edge.opcua_server.self_tests import carry_self_test
@@ -19,6 +19,8 @@ from edge.plc.tags.tag import Tag
 from edge.process import Process
 from edge.settings import Settings
 from schemas.messages import Value
+
+_LONGEST_TEXT: Final = 1_000
 
 
 class Offered(NamedTuple):
@@ -37,11 +39,18 @@ def offer(
     recipes: dict[str, RecipeTag] = {}
     for name, where in recipe_tags(settings, sources, space).items():
         folder, executable = f"Pipelines/{name}", where.path in writable
-        recipes[methods.add(folder, space.folder(folder), SELECT_RECIPE, executable=executable)] = where
+        recipes[methods.add(folder, space.folder(folder), _of(where.choices), executable=executable)] = where
     models = sorted({model for pipeline in settings.pipelines.values() for model in pipeline.models})
     folders = {name: f"Models/{name}" for name in models}
     tests = {methods.add(folder, space.folder(folder), SELF_TEST): name for name, folder in folders.items()}
     return Offered(methods, recipes, tests)
+
+
+def _of(choices: Sequence[str]) -> Method:
+    """Return SelectRecipe as a client shows it that asks a person for its input: with the recipes' names."""
+    (recipe,) = SELECT_RECIPE.inputs
+    told = recipe._replace(text=f"{recipe.text}: {', '.join(choices)}"[:_LONGEST_TEXT])
+    return SELECT_RECIPE._replace(inputs=(told,))
 
 
 def open_methods(process: Process, writes: Writes, offered: Offered, audit: Audit) -> Methods:

@@ -59,7 +59,7 @@ _TESTS: Final = """\
 It runs below the line's own work and changes nothing. BadTooManyOperations: another one is under way;
 BadInvalidState: a model is being loaded; BadNotFound: no version serves; BadTimeout: no answer within ten seconds. A
 model that does not pass is answered with Good and `Passed` false. How it went is an event `model_tested`, an alarm if
-it failed."""
+it failed. The next request of the same connection waits for it, as for a Write."""
 _MACHINE: Final = """\
 With `[opcua.machine]` in `device.toml` the machine's nameplate stands under `Machines`, as OPC 40001-1 (Machinery) and
 OPC 10000-100 (DI) have it: Manufacturer, SerialNumber, ProductInstanceUri, and Model, YearOfConstruction and Location

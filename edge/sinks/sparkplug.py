@@ -16,14 +16,14 @@ import platform
 import time
 from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
 
-from bus import Address, Delivery, Tls, Will
+from bus import Delivery, Will
 from bus.client import ControlBus
 from bus.link import Backoff
 from edge.host import metric_names as names
 from edge.plc.tags.lists import source_tags
 from edge.process import Process
+from edge.security.site_address import site_address
 from edge.settings import Sparkplug
 from edge.sparkplug.metrics import Table, historical
 from edge.sparkplug.node import EdgeNode, Message, Names, asks_rebirth, state_topic
@@ -132,9 +132,10 @@ class SparkplugSink:
     async def _session(self, server: str) -> bool:
         """Hold one session to its end; return whether there was a birth."""
         self._host.clear()
+        address = await site_address(server, self._settings, self._home)
         will = self._node.open(_now_ms())
         bus = ControlBus(
-            _address(server, self._settings, self._home), self._client_id, on_connection=self._connection,
+            address, self._client_id, on_connection=self._connection,
             will=Will(will.topic, will.payload, qos=1, retain=False),
         )  # fmt: skip
         async with bus:
@@ -254,16 +255,6 @@ class SparkplugSink:
         elif self._bus is not None or len(self._settings.servers) > 1:
             self._ended.set()
             self._kick.set()
-
-
-def _address(server: str, settings: Sparkplug, home: Path) -> Address:
-    host, _, port = server.rpartition(":")
-    password = (home / settings.password_file).read_text().strip() if settings.password_file else ""
-    tls = None
-    if settings.ca:
-        certificate = home / settings.certificate if settings.certificate else None
-        tls = Tls(home / settings.ca, certificate, home / settings.key if settings.key else None)
-    return Address(host=host.strip("[]"), port=int(port), username=settings.user, password=password, tls=tls)
 
 
 def _properties() -> dict[str, str]:

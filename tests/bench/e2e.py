@@ -191,11 +191,12 @@ def main() -> int:
     parser.add_argument("--rates", type=float, nargs="+", default=[200.0, 1000.0], help="frames per second")
     parser.add_argument("--windows", type=int, default=7, help="clean pairs of windows per rate")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a window")
+    parser.add_argument("--instances", type=int, default=2, help="batches of the pipeline that run side by side")
     told = parser.parse_args()
     console = Console(stderr=True)
     folder = Path(tempfile.mkdtemp(prefix="plantedge-bench-"))
     device = Device(folder, USERS)
-    device.add("device.toml", PIPELINE)
+    device.add("device.toml", f"{PIPELINE}instances = {told.instances}\n")
     model = write_classifier(device.home / "models", shape=SHAPE, deep=True, warm=WARM)
     try:
         line = Line(device, model)

@@ -6,12 +6,12 @@ next is asked for once the runtime has said that it serves. Every frame must be 
 
 `late`: results after their deadline and frames that expired, in the windows with reloads. The memory's growth is the
 resident set of the last tenth of all reloads less that of the second tenth: the first warms allocators and caches.
+With `--self-tests` each reload is a self-test of the version that serves instead.
 The last line is JSON.
 """
 
 import argparse
 import multiprocessing
-import os
 import shutil
 import sys
 import tempfile
@@ -35,12 +35,13 @@ from tests.bench.line import FIFO, START_S
 from tests.bench.machine import real_time
 from tests.bench.players import Plan, publish_frames
 from tests.bench.raw_mqtt import RawMqtt, payload_of
+from tests.bench.self_tests import Done, Told, ask_for_tests, rss_mb
 from tests.bench.windows import Rounds, Window, interleave, p50, p99
 from tests.device import Device
 from tests.edge.small_models import write_classifier
 
 SHAPE = (64, 64, 3)
-USERS = ("runtime-safety", "camera-cam1", "historian", "agent")
+USERS = ("runtime-safety", "camera-cam1", "historian", "agent", "cli")
 VERSIONS = ("1", "2")
 DEADLINE_MS = 50
 P99_TARGET, RSS_TARGET_MB = 2.0, 8.0
@@ -57,23 +58,6 @@ deadline_ms = {DEADLINE_MS}
 max_batch_size = 4
 decision = {{ reject = ["bad"] }}
 """
-
-
-@dataclass(frozen=True)
-class Reload:
-    """One reload, in nanoseconds of CLOCK_MONOTONIC, and what the runtime's process held afterwards."""
-
-    asked_ns: int
-    served_ns: int
-    rss_mb: float
-
-
-@dataclass(frozen=True)
-class Told:
-    """How many reloads to make within how many seconds; none: tell the memory now."""
-
-    reloads: int
-    seconds: float
 
 
 def ask_reloads(pipe: Connection, address: Address, place: Place, models: Path, runtime_pid: int) -> None:
@@ -93,7 +77,7 @@ def ask_reloads(pipe: Connection, address: Address, place: Place, models: Path, 
             asked_ns = time.monotonic_ns()
             link.link.sendall(link.publisher(name, len(payload)) + payload)
             served_ns = _served(link, version)
-            done.append(Reload(asked_ns, served_ns, _rss_mb(runtime_pid)))
+            done.append(Done(asked_ns, served_ns, rss_mb(runtime_pid)))
         link.ping()
         pipe.send(done)
 
@@ -111,11 +95,6 @@ def _served(link: RawMqtt, version: str) -> int:
     raise RuntimeError(f"version {version} was not served within {LOAD_S:g} s")
 
 
-def _rss_mb(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGESIZE") / 1e6
-
-
 @dataclass(frozen=True)
 class Seen:
     """A window's answers in their order: when each frame left, how long it took, and by which version."""
@@ -123,14 +102,14 @@ class Seen:
     window: Window
     sent_ns: Any
     versions: tuple[str, ...]
-    reloads: tuple[Reload, ...]
+    reloads: tuple[Done, ...]
 
 
 class ReloadLine:
     """The runtime, who publishes frames, who plays the agent, and us, who receive."""
 
-    def __init__(self, device: Device) -> None:
-        """Start all of them."""
+    def __init__(self, device: Device, self_tests: bool) -> None:
+        """Start all of them. `self_tests`: in place of each reload."""
         context = multiprocessing.get_context("spawn")
         self._sent_ns: Any = context.Array("q", 4_000_000)
         self.seen: list[Seen] = []
@@ -146,8 +125,12 @@ class ReloadLine:
         self._players: list[tuple[Any, Connection]] = []
         camera = (device.address("camera-cam1"), device.place, self._sent_ns, SHAPE, line)
         self._camera = self._player(context, publish_frames, camera)
-        agent = (device.address("agent"), device.place, device.home / "models" / "caps", runtime.pid)
-        self._agent = self._player(context, ask_reloads, agent)
+        if self_tests:
+            asker = (device.address("cli"), device.home, runtime.pid)
+            self._agent = self._player(context, ask_for_tests, asker)
+        else:
+            agent = (device.address("agent"), device.place, device.home / "models" / "caps", runtime.pid)
+            self._agent = self._player(context, ask_reloads, agent)
         self._warm_up(device)
         if self.realtime:
             real_time(0, line)
@@ -187,13 +170,13 @@ class ReloadLine:
         self._camera.recv()
         return self._window(came, plan, seconds, tuple(self._reloads()) if reloads else ())
 
-    def _reloads(self) -> list[Reload]:
+    def _reloads(self) -> list[Done]:
         if not self._agent.poll(LOAD_S):
             raise RuntimeError("the reloads did not come to an end")
-        done: list[Reload] = self._agent.recv()
+        done: list[Done] = self._agent.recv()
         return done
 
-    def _window(self, came: list[tuple[int, bytes]], plan: Plan, seconds: float, reloads: tuple[Reload, ...]) -> Window:
+    def _window(self, came: list[tuple[int, bytes]], plan: Plan, seconds: float, reloads: tuple[Done, ...]) -> Window:
         results = [(now_ns, decode(RESULT, Result, payload_of(body))) for now_ns, body in came]
         ran = [(now_ns, result) for now_ns, result in results if result.outcome is not Outcome.DROPPED]
         late = sum(result.outcome is Outcome.LATE or result.reason.startswith("expired") for _, result in results)
@@ -206,7 +189,7 @@ class ReloadLine:
         return taken
 
     @property
-    def reloads(self) -> list[Reload]:
+    def reloads(self) -> list[Done]:
         """Every reload, those of spoilt windows too: what they lose or leave in memory counts."""
         return [one for seen in self.seen for one in seen.reloads]
 
@@ -348,6 +331,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=1000.0, help="frames per second")
     parser.add_argument("--seconds", type=float, default=60.0, help="with reloads, and as many without")
     parser.add_argument("--window", type=float, default=5.0, help="seconds of one window")
+    parser.add_argument("--self-tests", action="store_true", help="have the model tested in place of each reload")
     told = parser.parse_args()
     console = Console(stderr=True)
     folder = Path(tempfile.mkdtemp(prefix="plantedge-bench-"))
@@ -356,7 +340,7 @@ def main() -> int:
     for version in VERSIONS:
         write_classifier(device.home / "models", version=version, shape=SHAPE, deep=True)
     try:
-        line = ReloadLine(device)
+        line = ReloadLine(device, told.self_tests)
         try:
             rounds = _measure(told, line, console)
         finally:

@@ -54,7 +54,7 @@ class Bench:
     def __init__(self, folder: Path, console: Console) -> None:
         """Start broker, runtime and client, and wait for the first results."""
         self.device = Device(folder, (*line.USERS, *peer_servers.USERS))
-        self.device.add("device.toml", line.PIPELINE)
+        self.device.add("device.toml", f"{line.PIPELINE}instances = 2\n")  # as the peers may have two workers
         models = self.device.home / "models"
         model = write_classifier(models, shape=line.SHAPE, deep=True, warm=line.WARM) / "model.onnx"
         images = folder / "images.npy"

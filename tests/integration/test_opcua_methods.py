@@ -179,7 +179,9 @@ async def test_who_may_not_write_selects_nothing_and_a_recipe_of_a_read_only_tag
 
 async def test_a_method_says_what_it_takes_and_gives(line: Line) -> None:
     recipe = await line.node("definition", session="operator", method=line.at("Pipelines/drift/SelectRecipe"))
-    assert recipe["inputs"] == [["Recipe", "String", "one of the pipeline's recipes, as its settings name it"]]
+    assert recipe["inputs"] == [
+        ["Recipe", "String", "one of the pipeline's recipes, as its settings name it: 450, 480, slow"]
+    ]
     assert recipe["outputs"] == []
     test = await line.node("definition", session="operator", method=line.at("Models/drift/SelfTest"))
     assert [one[:2] for one in test["outputs"]] == [

@@ -86,7 +86,9 @@ async def test_types_ranges_units_and_methods_are_found(tmp_path: Path, node_mod
     assert variables["s/l/n/Pipelines/caps/LatencyMs"]["unit"] == [4403766, "ms"]
     assert {"SelectRecipe", "Score", "Verdict"} <= set(found["objects"]["s/l/n/Pipelines/caps"])
     recipe = found["methods"]["s/l/n/Pipelines/caps/SelectRecipe"]
-    assert recipe["inputs"] == [["Recipe", 12, -1, "one of the pipeline's recipes, as its settings name it"]]
+    assert recipe["inputs"] == [
+        ["Recipe", 12, -1, "one of the pipeline's recipes, as its settings name it: small, large"]
+    ]
     assert (recipe["outputs"], recipe["parent"]) == ([], "s/l/n/Pipelines/caps")
     (fixed,) = [line for line in out.read_text().splitlines() if 'Executable="false"' in line]
     assert "Pipelines/lids/SelectRecipe" in fixed, "its tag is read only"

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Final, cast
 
 from asyncua import ua
+from asyncua.ua.status_codes import StatusCodes
 
 from edge.plc.tags.coercion import engineering, native
 from edge.plc.tags.forms import FLOATS, INTEGERS, from_bcd, to_bcd
@@ -34,6 +35,8 @@ _HINTS: Final = {
     "BadAttributeIdInvalid": "the node is no variable", "BadWaitingForInitialData": "no value yet",
 }  # fmt: skip
 
+_DONE: Final = (StatusCodes.Good, StatusCodes.GoodCompletesAsynchronously, StatusCodes.GoodClamped)
+
 
 def reason(status: ua.StatusCode) -> str:
     """Return what a status says: its name, its code, and what that means for a tag."""
@@ -41,6 +44,11 @@ def reason(status: ua.StatusCode) -> str:
     name = str(ua.StatusCode(ua.UInt32(code & 0xFFFF0000)).name)
     hint = _HINTS.get(name)
     return f"{hint} ({name} 0x{code:08X})" if hint else f"{name} 0x{code:08X}"
+
+
+def is_done(status: ua.StatusCode) -> bool:
+    """Return whether a write was carried out: by the codes that OPC 10000-4, 5.11.4 has for it, not by the severity."""
+    return int(status.value) & 0xFFFF0000 in _DONE
 
 
 def sample_of(tag: Tag, held: ua.DataValue) -> Sample:

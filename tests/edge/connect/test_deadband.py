@@ -3,9 +3,9 @@
 import pytest
 
 from edge.history.points import PointMaker
+from edge.mes.tag_changes import REFRESH_S, TagChanges
 from edge.plc.tags.deadband import deadbands, moved
 from edge.plc.tags.lists import Tag
-from edge.sinks.mes import REFRESH_S, TagChanges
 from schemas.messages import Quality, Reading, Sample, Value
 from schemas.topics import Place
 

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from asyncua import ua
 from asyncua.common.utils import wait_for
 
 from edge.connectors.opcua import OpcUaConnector, check_address, open_connector, planned
 from edge.plc.opcua.session import Session, Terms
+from edge.plc.opcua.values import is_done
 from edge.plc.tags.lists import Access, Native, Tag, coerce
 from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, TagError
@@ -311,3 +313,12 @@ def test_an_answer_that_comes_as_the_time_is_up_is_a_lost_link(server: OpcUaPeer
             session._call(late, 0.05)
     finally:
         session.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "done"),
+    [(0, True), (0x002E0000, True), (0x00300000, True), (0x803B0000, False), (0x003B0000, False), (0x40000000, False)],
+)
+def test_a_write_is_done_by_the_codes_of_the_standard_alone(code: int, done: bool) -> None:
+    """A bit that flips must not make BadNotWritable a success of no name."""
+    assert is_done(ua.StatusCode(ua.UInt32(code))) is done
