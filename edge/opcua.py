@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from bus import Delivery
 from edge.flow import Flow
+from edge.history.query import History
 from edge.host import metric_names as names
 from edge.models.slot_states import worst
 from edge.opcua_server.alarm_store import AlarmStore
@@ -27,9 +28,11 @@ from edge.opcua_server.core import Core
 from edge.opcua_server.door import Door
 from edge.opcua_server.offered import open_methods
 from edge.opcua_server.past import open_history
-from edge.opcua_server.picture import fill
+from edge.opcua_server.picture import Picture, fill
 from edge.opcua_server.requests import WriteRequests
 from edge.opcua_server.space import Space
+from edge.opcua_server.vision.calls import Calls
+from edge.opcua_server.vision.feed import VisionFeed
 from edge.opcua_server.watching import Watch
 from edge.opcua_server.writing import Target
 from edge.process import Process
@@ -50,6 +53,7 @@ class Open:
     space: Space
     conditions: Conditions
     watch: Watch
+    vision: VisionFeed | None
 
 
 async def start_server(process: Process) -> Open:
@@ -72,19 +76,33 @@ async def start_server(process: Process) -> Open:
     audit = Audit(process)
     _open_writes(process, core, picture.space, picture.targets)
     core.methods = open_methods(process, core.writes, picture.offered, audit)
-    open_history(core, picture, settings, process.home)
+    history = History(process.home)
+    open_history(core, picture, settings, history)
     tell, space = core.subscriptions.tell, picture.space
     core.conditions = conditions = Conditions(
         server, space.nodes, space.index, tell, audit.alarm_handled, AlarmStore(process.home)
     )
     watch = Watch(picture, conditions, tell, settings, certificate)
+    vision = _open_vision(core, picture, history, audit)
     try:
         await server.start()
     except OSError as error:
         raise StartError(
             f"the OPC UA server can't listen on {settings.opcua.endpoint}: {error}; choose another port in [opcua]"
         ) from error
-    return Open(server, space, conditions, watch)
+    return Open(server, space, conditions, watch, vision)
+
+
+def _open_vision(core: Core, picture: Picture, history: History, audit: Audit) -> VisionFeed | None:
+    """Let clients call the methods of the VisionSystems; return what feeds these."""
+    vision = picture.vision
+    if vision is None:
+        return None
+    feed = VisionFeed(vision.systems, history, core.subscriptions.tell)
+    core.vision = Calls(
+        vision.index, vision.systems, feed.archives, core.writes, picture.recipes, audit.method_called
+    )  # fmt: skip
+    return feed
 
 
 def _open_writes(process: Process, core: Core, space: Space, paths: Mapping[str, Target]) -> None:
@@ -97,9 +115,9 @@ def _open_writes(process: Process, core: Core, space: Space, paths: Mapping[str,
 class Feed:
     """Passes messages to the address space and counts them."""
 
-    def __init__(self, process: Process, space: Space, watch: Watch) -> None:
+    def __init__(self, process: Process, opened: Open) -> None:
         """Know which pipelines run where."""
-        self._space, self._watch = space, watch
+        self._space, self._watch, self._vision = opened.space, opened.watch, opened.vision
         self.seen = 0
         self._pipelines = process.settings.pipelines
         self._outputs = process.settings.outputs
@@ -110,12 +128,16 @@ class Feed:
         self.seen += 1
         self._space.reading(reading)
         self._watch.reading(reading)
+        if self._vision is not None:
+            self._vision.reading(reading)
 
     def result(self, result: Result, _: Delivery) -> None:
         """Take one result."""
         self.seen += 1
         self._space.result(result)
         self._watch.result(result)
+        if self._vision is not None:
+            self._vision.result(result)
 
     def insight(self, insight: Insight, _: Delivery) -> None:
         """Take one window."""
@@ -129,6 +151,8 @@ class Feed:
     def slot(self, slot: Slot, _: Delivery) -> None:
         """Take one slot's state: a pipeline is as well as that of its models which is furthest from serving."""
         self._slots[slot.model, slot.process] = slot
+        if self._vision is not None:
+            self._vision.slot(slot)
         self._space.model(worst([one for one in self._slots.values() if one.model == slot.model]), time.time_ns())
         for name, pipeline in self._pipelines.items():
             where = RUNTIME.identity(pipeline.lane)
@@ -139,13 +163,16 @@ class Feed:
     def status(self, status: Status, _: Delivery) -> None:
         """Take one process's state, and who owns the outputs that it writes."""
         self._space.status(status)
+        if self._vision is not None:
+            self._vision.status(status)
         for name, outputs in self._outputs.items():
             manual = status.counters.get(f"{name}_manual")
             if manual is not None and status.process == CONNECT.identity(outputs.source):
                 self._space.mode(name, bool(manual), status.time_ns)
 
 
-async def _tick(process: Process, space: Space, conditions: Conditions) -> None:
+async def _tick(process: Process, opened: Open) -> None:
+    space, conditions, vision = opened.space, opened.conditions, opened.vision
     period_s = process.settings.opcua.tick_ms / 1000
     written = process.metrics.counter(names.NODE_WRITES)
     while True:
@@ -153,6 +180,8 @@ async def _tick(process: Process, space: Space, conditions: Conditions) -> None:
         await space.write_pending()
         conditions.pass_time()
         await conditions.write_pending()
+        if vision is not None:
+            await vision.write_pending()
         process.counters["node_writes"] = space.writes
         written.reach(space.writes)
         await asyncio.sleep(max(0.0, period_s - (time.monotonic() - started)))
@@ -185,7 +214,7 @@ async def main(process: Process) -> None:
         gc.freeze()
     finally:
         gc.enable()
-    feed = Feed(process, opened.space, opened.watch)
+    feed = Feed(process, opened)
     try:
         await process.read(READING, Reading, feed.reading)
         await process.read(RESULT, Result, feed.result)
@@ -194,7 +223,7 @@ async def main(process: Process) -> None:
         await process.read(SLOT_STATE, Slot, feed.slot)
         await process.read(STATUS, Status, feed.status)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_tick(process, opened.space, opened.conditions))
+            tasks.create_task(_tick(process, opened))
             tasks.create_task(_keep(opened.conditions))
             tasks.create_task(_look_again(opened.server, opened.watch))
             tasks.create_task(_watch(process, feed))

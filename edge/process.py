@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 M = TypeVar("M", bound=Message)
 STATUS_PERIOD_S = 2.0
 TAKE_BACK_S, TAKE_BACK_PERIOD_S = 10.0, 0.1
+CONNECTION_LOST = "connection lost"  # the reason of a process that has gone without a word
 EXIT_SETTINGS = 78  # EX_CONFIG: a supervisor does not restart into the same mistake at full speed
 
 
@@ -157,7 +158,7 @@ class Process:
             self.metrics.close()
 
     async def _run(self, main: Callable[[Process], Awaitable[None]]) -> None:
-        will = encode(STATUS, self.status_of(State.STOPPED, "connection lost"))
+        will = encode(STATUS, self.status_of(State.STOPPED, CONNECTION_LOST))
         self.bus = self._make_bus(
             self.identity, Will(STATUS.name(self.place, process=self.identity), will), 0, self._connection_changed
         )

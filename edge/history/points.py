@@ -74,9 +74,10 @@ class PointMaker:
         text = fields(
             result_id=result.result_id, part_id=result.part_id, outcome=result.outcome.value,
             verdict=result.verdict.value, label=result.label, score=float(result.score), quality=result.quality.value,
-            reason=result.reason or None, late=result.outcome == "late", total_ms=float(latency.total),
-            ingest_ms=float(latency.ingest), queue_ms=float(latency.queue), preprocess_ms=float(latency.preprocess),
-            infer_ms=float(latency.infer), deadline_ms=float(result.deadline_ms),
+            reason=result.reason or None, recipe=result.recipe or None, late=result.outcome == "late",
+            total_ms=float(latency.total), ingest_ms=float(latency.ingest), queue_ms=float(latency.queue),
+            preprocess_ms=float(latency.preprocess), infer_ms=float(latency.infer),
+            deadline_ms=float(result.deadline_ms),
         )  # fmt: skip
         return Point(series, result.time_ns, result.epoch, result.seq, text)
 

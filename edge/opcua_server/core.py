@@ -20,6 +20,7 @@ from edge.opcua_server.methods import Methods
 from edge.opcua_server.people import Right
 from edge.opcua_server.session import Session
 from edge.opcua_server.subscriptions import Subscriptions
+from edge.opcua_server.vision.calls import Calls
 from edge.opcua_server.writing import Writes
 from edge.settings import OpcUa
 
@@ -45,6 +46,7 @@ class Core(InternalServer):
         self.history: HistoryReads | None = None
         self.conditions: Conditions | None = None
         self.methods: Methods | None = None
+        self.vision: Calls | None = None
         self.subscriptions = Subscriptions(self.aspace, self, settings.limits, settings.tick_ms, self._audits)
         self.subscription_service = self.isession.subscription_service = self.subscriptions
         self.sessions: dict[ua.NodeId, Session] = {}  # by authentication token

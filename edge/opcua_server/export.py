@@ -21,6 +21,7 @@ from asyncua.ua.object_ids import ObjectIds
 
 from edge.opcua_server.nodes import PROPERTY_TYPE, TYPED, read, typed
 from edge.opcua_server.picture import fill
+from edge.opcua_server.vision.table import URI as MACHINE_VISION
 from edge.settings import Settings
 
 _SETS: Final = "http://opcfoundation.org/UA/2011/03/UANodeSet.xsd"
@@ -40,7 +41,10 @@ _FIRST: Final = 2  # namespaces below it are OPC UA's and the server's own
 
 
 async def nodeset(settings: Settings, home: Path) -> str:
-    """Return the nodes of our namespace and of the companion standards that it uses."""
+    """Return the nodes of our namespace and of the companion standards that it uses.
+
+    Machine Vision is required only: its own set has all of its types, of which this server has those that it uses.
+    """
     server = Server()
     await server.init()
     await fill(server, settings, home)
@@ -51,18 +55,22 @@ async def nodeset(settings: Settings, home: Path) -> str:
     models = ElementTree.SubElement(root, "Models")
     for uri in uris:
         ElementTree.SubElement(names, "Uri").text = uri
+        if uri == MACHINE_VISION:
+            continue
         model = ElementTree.SubElement(models, "Model", {"ModelUri": uri})
         for required in (_CORE, *(uris[1:] if uri == uris[0] else ())):
             ElementTree.SubElement(model, "RequiredModel", {"ModelUri": required})
     space = server.iserver.aspace
+    required = uris.index(MACHINE_VISION) + _FIRST if MACHINE_VISION in uris else None
     for node in cast("list[ua.NodeId]", list(space.keys())):
-        if node.NamespaceIndex >= _FIRST:
-            _add(root, space[node])
+        if node.NamespaceIndex >= _FIRST and node.NamespaceIndex != required:
+            _add(root, space[node], required)
     ElementTree.indent(root, " ")
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
 
 
-def _add(root: ElementTree.Element, data: NodeData) -> None:
+def _add(root: ElementTree.Element, data: NodeData, required: int | None) -> None:
+    """Add a node. What it refers to says so itself, but for OPC UA's own nodes and the `required` namespace's."""
     kind = cast(ua.NodeClass, read(data, AttributeIds.NodeClass))
     name = cast(ua.QualifiedName, read(data, AttributeIds.BrowseName))
     index = _index(name.NamespaceIndex)
@@ -74,7 +82,7 @@ def _add(root: ElementTree.Element, data: NodeData) -> None:
         ElementTree.SubElement(element, "Description").text = text
     references = ElementTree.SubElement(element, "References")
     for one in data.references:
-        if not one.IsForward or one.ReferenceTypeId == TYPED:  # what lies below says so itself
+        if not one.IsForward or one.ReferenceTypeId == TYPED or one.NodeId.NamespaceIndex in (0, required):
             given = {"ReferenceType": _id(one.ReferenceTypeId)} | ({} if one.IsForward else {"IsForward": "false"})
             ElementTree.SubElement(references, "Reference", given).text = _id(one.NodeId)
     if kind is ua.NodeClass.Variable:
@@ -93,7 +101,7 @@ def _variable(element: ElementTree.Element, data: NodeData) -> None:
         sizes = cast("list[int]", read(data, AttributeIds.ArrayDimensions))
         element.set("ArrayDimensions", ",".join(str(one) for one in sizes))
     element.set("AccessLevel", str(read(data, AttributeIds.AccessLevel)))
-    if typed(data) == PROPERTY_TYPE:
+    if typed(data) == PROPERTY_TYPE and read(data, AttributeIds.Value) is not None:
         _value(ElementTree.SubElement(element, "Value"), read(data, AttributeIds.Value), data)
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
@@ -38,11 +38,18 @@ _COMPARE: Final[Mapping[ua.FilterOperator, Callable[[Any, Any], bool]]] = Mappin
 })  # fmt: skip
 
 
+class Path(NamedTuple):
+    """Where a field is: names, "" for the condition's NodeId; and the namespace of the last of them."""
+
+    names: str
+    space: int = 0
+
+
 @dataclass(frozen=True)
 class Wanted:
-    """An event filter, ready to be used: paths of fields ("" for the condition's NodeId), and what has to hold."""
+    """An event filter, ready to be used: paths of fields, None for what no event has, and what has to hold."""
 
-    select: tuple[str | None, ...]
+    select: tuple[Path | None, ...]
     where: Evaluate | None
 
     def lets_through(self, happening: Happening) -> bool:
@@ -54,10 +61,13 @@ class Wanted:
         return [_selected(happening, path) for path in self.select]
 
 
-def _selected(happening: Happening, path: str | None) -> ua.Variant:
-    if path == "":
+def _selected(happening: Happening, path: Path | None) -> ua.Variant:
+    """Return a field: of the event's own ones those of its namespace, as two standards have a PartId."""
+    if path is None or path.space not in (0, happening.kind.NamespaceIndex):
+        return _NULL
+    if not path.names:
         return _NULL if happening.condition is None else ua.Variant(happening.condition, ua.VariantType.NodeId)
-    return happening.fields.get(path or "?", _NULL)
+    return happening.fields.get(path.names, _NULL)
 
 
 _NULL: Final = ua.Variant(None)
@@ -82,11 +92,12 @@ def wanted(given: Any, supertypes: Supertypes) -> Wanted:
     return Wanted(select, made.get(0))
 
 
-def _path(operand: Any) -> str | None:
-    """Return the path of a field, "" for the condition's NodeId, None for what no event has."""
-    if operand.BrowsePath:
-        return "/".join(str(one.Name) for one in operand.BrowsePath) if operand.AttributeId == _VALUE else None
-    return "" if operand.AttributeId == AttributeIds.NodeId else None
+def _path(operand: Any) -> Path | None:
+    """Return the path of a field, None for what no event has."""
+    steps = operand.BrowsePath
+    if steps and operand.AttributeId == _VALUE:
+        return Path("/".join(str(one.Name) for one in steps), int(steps[-1].NamespaceIndex))
+    return Path("") if not steps and operand.AttributeId == AttributeIds.NodeId else None
 
 
 _VALUE: Final = AttributeIds.Value

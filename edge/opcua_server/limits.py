@@ -6,6 +6,7 @@ from typing import Final
 
 MOST_NODES_PER_CALL: Final = 1000  # of a Read, Browse or CreateMonitoredItems: some 20 ms of the loop
 MOST_WRITES_PER_CALL: Final = 32  # a source takes 40 writes a second
+MOST_VISION_CALLS: Final = 8  # of one Call: each may look through 10,000 results
 CHUNK_BYTES: Final = 65535
 REQUEST_BYTES: Final = 1024 * 1024
 WAITING_REQUESTS: Final = 64  # of one connection, each at most a chunk

@@ -38,7 +38,7 @@ def string_id(text: str, index: int) -> ua.NodeId:
 
 
 OBJECT, VARIABLE, OBJECT_TYPE = ua.NodeClass.Object, ua.NodeClass.Variable, ua.NodeClass.ObjectType
-METHOD = ua.NodeClass.Method
+METHOD, DATA_TYPE, VARIABLE_TYPE = ua.NodeClass.Method, ua.NodeClass.DataType, ua.NodeClass.VariableType
 ORGANIZES, COMPONENT = standard(Ids.Organizes), standard(Ids.HasComponent)
 PROPERTY, SUBTYPE, TYPED = standard(Ids.HasProperty), standard(Ids.HasSubtype), standard(Ids.HasTypeDefinition)
 FOLDER, PROPERTY_TYPE = standard(Ids.FolderType), standard(Ids.PropertyType)
@@ -80,6 +80,23 @@ class Nodes:
         """Add an object type."""
         data = self._begin(new, OBJECT_TYPE)
         data.attributes[AttributeIds.IsAbstract] = self._constant(abstract, ua.VariantType.Boolean)
+        return new.node
+
+    def data_type(self, new: New, definition: ua.DataTypeDefinition | None, *, abstract: bool = False) -> ua.NodeId:
+        """Add a data type; `definition`: what a structure or an enumeration consists of."""
+        data = self._begin(new, DATA_TYPE)
+        data.attributes[AttributeIds.IsAbstract] = self._constant(abstract, ua.VariantType.Boolean)
+        if definition is not None:
+            held = ua.DataValue(ua.Variant(definition, _STRUCTURE))
+            data.attributes[AttributeIds.DataTypeDefinition] = AttributeValue(held)
+        return new.node
+
+    def variable_type(self, new: New, kind: ua.NodeId) -> ua.NodeId:
+        """Add a variable type, whose variables are of a data type."""
+        data = self._begin(new, VARIABLE_TYPE)
+        data.attributes[AttributeIds.IsAbstract] = self._constant(False, ua.VariantType.Boolean)
+        data.attributes[AttributeIds.DataType] = self._constant(kind, ua.VariantType.NodeId)
+        data.attributes[AttributeIds.ValueRank] = self._constant(int(ua.ValueRank.Scalar), ua.VariantType.Int32)
         return new.node
 
     def variable(self, new: New, value: ua.DataValue, kind: ua.NodeId, count: int = 0) -> ua.NodeId:

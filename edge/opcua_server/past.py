@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from edge.history.query import History
@@ -17,8 +16,11 @@ from edge.settings import Settings
 SERVER: Final = standard(Ids.Server)
 
 
-def open_history(core: Core, picture: Picture, settings: Settings, home: Path) -> None:
-    """Let clients read values, the device's events at its object and the Server's, and results at their pipeline's."""
+def open_history(core: Core, picture: Picture, settings: Settings, history: History) -> None:
+    """Let clients read values, the device's events at its object and the Server's, and results at their pipeline's.
+
+    A VisionSystem tells the same results, as its standard has them.
+    """
     space, types = picture.space, picture.types
     device = Source(space.device, settings.device.node)
     happened = Chronicle("event", {}, partial(types.stored_event, source=device))
@@ -26,5 +28,8 @@ def open_history(core: Core, picture: Picture, settings: Settings, home: Path) -
     for name in settings.pipelines:
         tell = partial(types.stored_result, source=Source(space.node(f"Pipelines/{name}"), name))
         events[space.node(f"Pipelines/{name}")] = Chronicle("result", {"pipeline": name}, tell)
+    for system in picture.vision.systems.values() if picture.vision else ():
+        told = system.stored_ready
+        events[system.instance.node] = Chronicle("result", {"pipeline": system.pipeline.name}, told)
     values = {space.identifier(path): what for path, what in picture.stored.items()}
-    core.history = HistoryReads(History(home), values, events, core.aspace.get, supertypes(core.aspace))
+    core.history = HistoryReads(history, values, events, core.aspace.get, supertypes(core.aspace))

@@ -13,7 +13,11 @@ from edge.opcua_server.historized import histories, show_events, show_history
 from edge.opcua_server.machine import DI, MACHINERY, add_machine
 from edge.opcua_server.nodes import NAMESPACE, Nodes
 from edge.opcua_server.offered import Offered, offer
+from edge.opcua_server.recipes import RecipeTag, recipe_tags
 from edge.opcua_server.space import Space
+from edge.opcua_server.vision.pipelines import pipelines_of
+from edge.opcua_server.vision.system import VisionSystems
+from edge.opcua_server.vision.table import URI as MACHINE_VISION
 from edge.opcua_server.walks import Historized
 from edge.opcua_server.writing import Target
 from edge.plc.outputs.table import manual_tags, own_tags
@@ -51,6 +55,8 @@ class Picture(NamedTuple):
     stored: dict[str, Historized]
     types: Types
     offered: Offered
+    recipes: dict[str, RecipeTag]
+    vision: VisionSystems | None  # None where no pipeline is fed by a camera
 
 
 async def fill(server: Server, settings: Settings, home: Path) -> Picture:
@@ -74,12 +80,24 @@ async def fill(server: Server, settings: Settings, home: Path) -> Picture:
         [space.folder(f"{above}/{name}") for name in below]
         for above, below in (("Pipelines", settings.pipelines), ("Sources", sources))
     )
-    show_events(server.iserver.aspace, space.nodes, space.device, pipelines, plcs)
     if settings.opcua.machine is not None:
         standards = await server.register_namespace(DI), await server.register_namespace(MACHINERY)
         nodes = Nodes(server.iserver.aspace)
         add_machine(
             nodes, space.index, standards, settings.opcua.machine, f"{uri}:{settings.opcua.machine.serial_number}"
         )
+    vision = await _vision(server, settings, home, space)
+    seen = [] if vision is None else [one.instance.node for one in vision.systems.values()]
+    show_events(server.iserver.aspace, space.nodes, space.device, [*pipelines, *seen], plcs)
     offered = offer(space, settings, sources, targets)
-    return Picture(space, targets, stored, Types(space.nodes, space.index, uri), offered)
+    return Picture(
+        space, targets, stored, Types(space.nodes, space.index, uri), offered,
+        recipe_tags(settings, sources, space), vision,
+    )  # fmt: skip
+
+
+async def _vision(server: Server, settings: Settings, home: Path, space: Space) -> VisionSystems | None:
+    pipelines = pipelines_of(settings, home)
+    if not pipelines:
+        return None
+    return VisionSystems(space, await server.register_namespace(MACHINE_VISION), pipelines, [space.device])

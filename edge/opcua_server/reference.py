@@ -30,6 +30,7 @@ from edge.opcua_server.limits import CONTINUATION_S, CONTINUATIONS, HISTORY_NODE
 from edge.opcua_server.nodes import NAMESPACE
 from edge.opcua_server.people import RIGHTS, Right
 from edge.opcua_server.units import CODES
+from edge.opcua_server.vision.page import vision_page
 from edge.settings import load_settings
 
 REFERENCE: Final = Path("docs/reference/opcua.md")
@@ -107,8 +108,8 @@ def reference() -> str:
         "Where the pipeline has outputs:", _table(OUTPUT), "## Models/MODEL", _MODELS, _table(MODEL),
         "## Methods", _METHODS, "### Pipelines/PIPELINE/SelectRecipe", *_method(SELECT_RECIPE, _RECIPES),
         "### Models/MODEL/SelfTest", *_method(SELF_TEST, _TESTS),
-        "## Health/PROCESS", _table(HEALTH), "## Machines", _MACHINE, "## History", _history(), "## Events", _EVENTS,
-        *_event_types(), "## Alarms", _ALARMS, "## Roles", _ROLES, _roles(), "## Units", _UNITS,
+        "## Health/PROCESS", _table(HEALTH), "## Machines", _MACHINE, *vision_page(), "## History", _history(),
+        "## Events", _EVENTS, *_event_types(), "## Alarms", _ALARMS, "## Roles", _ROLES, _roles(), "## Units", _UNITS,
         ", ".join(f"`{unit}` {code}" for unit, code in CODES.items()),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from asyncua import ua
@@ -18,9 +19,11 @@ from asyncua.ua.status_codes import StatusCodes
 
 from edge.opcua_server.conditions import METHODS, Conditions
 from edge.opcua_server.history import Continuations
-from edge.opcua_server.limits import MOST_NODES_PER_CALL, MOST_WRITES_PER_CALL
+from edge.opcua_server.limits import MOST_NODES_PER_CALL, MOST_VISION_CALLS, MOST_WRITES_PER_CALL
 from edge.opcua_server.people import Person, Right
 from edge.opcua_server.subscriptions import Publish, Request
+from edge.opcua_server.vision.calls import Caller
+from edge.opcua_server.vision.listings import Handles
 from edge.opcua_server.writing import wanted_of
 
 if TYPE_CHECKING:
@@ -51,6 +54,7 @@ class Session(InternalSession):
         self.certificate: bytes | None = None  # the client's: the session is tied to it
         self.admitted: Person | None = None  # who the next activation is for
         self._continuations = Continuations()
+        self._handles = Handles()
 
     def may(self, right: Right) -> bool:
         """Whether the session's user has a right."""
@@ -85,16 +89,17 @@ class Session(InternalSession):
         """Read attributes."""
         _few(params.NodesToRead)
         found = await super().read(params)
-        for asked, value in zip(params.NodesToRead, found, strict=True):
-            if asked.AttributeId == AttributeIds.UserExecutable:
-                self._show_right(asked.NodeId, value)
-        return found
+        return [
+            self._right_to_call(asked.NodeId, value) if asked.AttributeId == AttributeIds.UserExecutable else value
+            for asked, value in zip(params.NodesToRead, found, strict=True)
+        ]
 
-    def _show_right(self, node: ua.NodeId, value: ua.DataValue) -> None:
-        """Put into an answer whether this user may call a method of ours."""
+    def _right_to_call(self, node: ua.NodeId, value: ua.DataValue) -> ua.DataValue:
+        """Return an answer that says whether this user may call a method of ours; nodes share the one that was read."""
         may = None if self._core.methods is None else self._core.methods.executable(node, self.user)
-        if may is not None:
-            value.Value = ua.Variant(may, ua.VariantType.Boolean)
+        if may is None and self._core.vision is not None:
+            may = self._core.vision.executable(node, self.may)
+        return value if may is None else replace(value, Value=ua.Variant(may, ua.VariantType.Boolean))
 
     async def browse(self, params: Any) -> list[Any]:
         """Browse."""
@@ -127,13 +132,18 @@ class Session(InternalSession):
 
     async def call(self, params: list[Any]) -> list[Any]:
         """Call methods."""
-        _few(params)
-        return [await self._call(one) for one in params]
+        vision = self._core.vision
+        if vision is not None and sum(vision.knows(one.MethodId) for one in _few(params)) > MOST_VISION_CALLS:
+            raise ServiceError(StatusCodes.BadTooManyOperations)
+        return [await self._call(one) for one in _few(params)]
 
     async def _call(self, one: Any) -> Any:
         methods = self._core.methods
         if methods is not None and methods.knows(one.MethodId):
             return await methods.call(one.ObjectId, one.MethodId, one.InputArguments or [], self.user)
+        vision = self._core.vision
+        if vision is not None and vision.knows(one.MethodId):
+            return await vision.call(one, Caller(self.user.name or "", self.may, self._handles))
         method = cast(int, one.MethodId.Identifier) if one.MethodId.NamespaceIndex == 0 else _NONE
         if not self.may(Right.READ if method in READERS_METHODS else Right.CALL):
             return ua.CallMethodResult(StatusCode=_status(StatusCodes.BadUserAccessDenied))

@@ -24,7 +24,7 @@ from edge.mes.messages import mes_event, mes_result
 from edge.mes.tag_changes import TagChanges
 from edge.mes.waiting import Told, Waiting
 from edge.plc.tags.lists import source_tags
-from edge.process import Process
+from edge.process import CONNECTION_LOST, Process
 from edge.security.site_address import site_address
 from edge.settings import SiteBroker
 from schemas.errors import BusDisconnected, BusError, BusRefused, SettingsError
@@ -102,7 +102,7 @@ class SiteBrokerSink:
         """Hold one session to its end."""
         address = await site_address(server, self._settings, self._process.home)
         client = f"{self._place.site}-{self._place.line}-{self._place.node}-mes"
-        lost = self._status(self._process.status_of(State.STOPPED, "connection lost"))
+        lost = self._status(self._process.status_of(State.STOPPED, CONNECTION_LOST))
         will = Will(lost.topic, lost.payload)
         async with ControlBus(
             address, client, will=will, on_connection=self._connection, connect_timeout_s=CONNECTED_S

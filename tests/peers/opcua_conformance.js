@@ -22,6 +22,25 @@ function plain(variant) {
   return value && value.toString && typeof value === "object" && !Array.isArray(value) ? value.toString() : value;
 }
 
+// A Variant with all that is in it, as JSON can say it: structures are their fields, times are in ms.
+function deep(variant) {
+  if (!variant || variant.value === undefined || variant.value === null) return null;
+  const value = variant.value;
+  if (variant.arrayType === opcua.VariantArrayType.Array) return Array.from(value).map(deepValue);
+  return deepValue(value);
+}
+
+function deepValue(value) {
+  if (value instanceof opcua.Variant) return deep(value);
+  if (value instanceof Date) return value.getTime();
+  if (value instanceof opcua.NodeId || value instanceof opcua.QualifiedName) return value.toString();
+  if (value instanceof opcua.LocalizedText) return value.text;
+  if (Array.isArray(value)) return value.map(deepValue);
+  if (value === null || typeof value !== "object") return value;
+  const fields = value.schema ? Object.keys(value).filter((name) => name !== "schema") : Object.keys(value);
+  return Object.fromEntries(fields.map((name) => [name, deepValue(value[name])]));
+}
+
 function shown(data) {
   return {
     value: plain(data.value),
@@ -130,6 +149,38 @@ const can = {
     const result = await sessions[ask.session].call({ objectId: ask.object, methodId: ask.method, inputArguments });
     return result.statusCode.name;
   },
+  // {session, object, method, arguments: [[type, value] or ["Structure", data type, fields], ...]}: the whole answer,
+  // structures as their fields; what they consist of, node-opcua reads from the server
+  async invokeDeep(ask) {
+    const session = sessions[ask.session];
+    const inputArguments = [];
+    for (const one of ask.arguments || []) {
+      if (one[0] !== "Structure") inputArguments.push(argument(one));
+      else
+        inputArguments.push({
+          dataType: opcua.DataType.ExtensionObject,
+          value: one[2] === null ? null : await session.constructExtensionObject(opcua.resolveNodeId(one[1]), one[2]),
+        });
+    }
+    const result = await session.call({ objectId: ask.object, methodId: ask.method, inputArguments });
+    return {
+      status: result.statusCode.name,
+      inputs: (result.inputArgumentResults || []).map((one) => one.name),
+      outputs: (result.outputArguments || []).map(deep),
+    };
+  },
+  // {session, calls: [{object, method}, ...], arguments}: one request, each call with the same arguments
+  async callAll(ask) {
+    const inputArguments = (ask.arguments || []).map(argument);
+    const calls = ask.calls.map((one) => ({ objectId: one.object, methodId: one.method, inputArguments }));
+    return (await sessions[ask.session].call(calls)).map((one) => one.statusCode.name);
+  },
+  // {session, nodes}: values with their structures as fields
+  async readDeep(ask) {
+    const attributeId = opcua.AttributeIds.Value;
+    const found = await sessions[ask.session].read(ask.nodes.map((nodeId) => ({ nodeId, attributeId })));
+    return found.map((data) => ({ value: deep(data.value), status: data.statusCode.name }));
+  },
   // as `call`: the status of each argument, and what it gave
   async invoke(ask) {
     const inputArguments = (ask.arguments || []).map(argument);
@@ -172,7 +223,7 @@ const can = {
     const item = opcua.ClientMonitoredItem.create(held.made, target, parameters, opcua.TimestampsToReturn.Both);
     held.seen[ask.item] = [];
     return new Promise((resolve) => {
-      item.on("changed", (fields) => held.seen[ask.item].push(fields.map(plain)));
+      item.on("changed", (fields) => held.seen[ask.item].push(fields.map(ask.deep ? deep : plain)));
       item.on("err", (message) => resolve({ error: message }));
       item.on("initialized", () => resolve({ id: item.monitoredItemId }));
     });

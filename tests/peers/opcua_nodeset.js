@@ -1,22 +1,29 @@
 // Loads a NodeSet2 file into an address space of node-opcua, beside OPC UA's own, and prints as JSON what is in it.
 // Usage: node opcua_nodeset.js FILE NAMESPACE_URI
 "use strict";
+const fs = require("fs");
 const { AddressSpace } = require("node-opcua-address-space");
 const { generateAddressSpace } = require("node-opcua-address-space/nodeJS");
 const { nodesets } = require("node-opcua-nodesets");
 const { BrowseDirection, NodeClass } = require("node-opcua-data-model");
 
+const MACHINE_VISION = "http://opcfoundation.org/UA/MachineVision"; // its set is the standard's own
+
 async function main() {
   const [file, uri] = process.argv.slice(2);
   const space = AddressSpace.create();
-  await generateAddressSpace(space, [nodesets.standard, file]);
+  const required = fs.readFileSync(file, "utf8").includes(MACHINE_VISION) ? [nodesets.machineVision] : [];
+  await generateAddressSpace(space, [nodesets.standard, ...required, file]);
   const index = space.getNamespaceIndex(uri);
-  const found = { namespaces: space.getNamespaceArray().map((one) => one.namespaceUri), variables: {}, methods: {}, objects: {}, types: {} };
+  const found = { namespaces: space.getNamespaceArray().map((one) => one.namespaceUri), variables: {}, methods: {}, objects: {}, kinds: {}, types: {} };
   for (const node of space.getNamespace(index).nodeIterator()) {
     const name = node.nodeId.value;
     if (node.nodeClass === NodeClass.Variable) found.variables[name] = variable(space, node);
     else if (node.nodeClass === NodeClass.Method) found.methods[name] = method(node);
-    else if (node.nodeClass === NodeClass.Object) found.objects[name] = below(node);
+    else if (node.nodeClass === NodeClass.Object) {
+      found.objects[name] = below(node);
+      found.kinds[name] = node.typeDefinitionObj.browseName.toString();
+    }
     else if (node.nodeClass === NodeClass.ObjectType) found.types[name] = node.subtypeOfObj.browseName.name;
   }
   process.stdout.write(JSON.stringify(found));

@@ -10,7 +10,7 @@ from asyncua.ua.status_codes import StatusCodes
 from edge.opcua_server.deadband import FilterRefused
 from edge.opcua_server.filters import wanted
 from edge.opcua_server.happenings import Happening
-from edge.opcua_server.nodes import standard, string_id
+from edge.opcua_server.nodes import numeric, standard, string_id
 
 KIND, ABOVE, CONDITION = string_id("kind", 2), standard(2041), string_id("alarm", 2)
 FIELDS = {
@@ -80,6 +80,20 @@ def test_fields_are_those_selected_and_null_where_there_are_none() -> None:
     found = made(select=chosen).fields(EVENT)
     assert [one.Value for one in found] == [500, True, None, CONDITION]
     assert made(select=[attribute("Message", of=AttributeIds.DisplayName)]).fields(EVENT)[0].Value is None
+
+
+def test_a_field_of_another_standards_event_is_not_taken_for_one_of_the_same_name() -> None:
+    ours, theirs = (Happening(numeric(1, index), {"PartId": ua.Variant(index)}) for index in (2, 3))
+
+    def asked(index: int) -> ua.SimpleAttributeOperand:
+        return ua.SimpleAttributeOperand(
+            TypeDefinitionId=ABOVE, BrowsePath=[ua.QualifiedName("PartId", ua.UInt16(index))],
+            AttributeId=AttributeIds.Value,
+        )  # fmt: skip
+
+    filtered = made(select=[asked(0), asked(2), asked(3)])
+    assert [one.Value for one in filtered.fields(ours)] == [2, 2, None]
+    assert [one.Value for one in filtered.fields(theirs)] == [3, None, 3]
 
 
 @pytest.mark.parametrize(
