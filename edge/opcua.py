@@ -19,21 +19,21 @@ from edge.flow import Flow
 from edge.history.query import History
 from edge.host import metric_names as names
 from edge.models.slot_states import worst
-from edge.opcua_server.alarm_store import AlarmStore
-from edge.opcua_server.audit import Audit
-from edge.opcua_server.certificate import give_certificate
+from edge.opcua_server.access.certificate import give_certificate
+from edge.opcua_server.access.door import Door
+from edge.opcua_server.address_space.device import Space
+from edge.opcua_server.address_space.picture import Picture, fill
 from edge.opcua_server.channel import SecuredServer
-from edge.opcua_server.conditions import Conditions
 from edge.opcua_server.core import Core
-from edge.opcua_server.door import Door
-from edge.opcua_server.offered import open_methods
-from edge.opcua_server.past import open_history
-from edge.opcua_server.picture import Picture, fill
+from edge.opcua_server.events.alarm_store import AlarmStore
+from edge.opcua_server.events.audit import Audit
+from edge.opcua_server.events.conditions import Conditions
+from edge.opcua_server.events.watching import Watch
+from edge.opcua_server.history.past import open_history
+from edge.opcua_server.methods.offered import open_methods
 from edge.opcua_server.requests import WriteRequests
-from edge.opcua_server.space import Space
 from edge.opcua_server.vision.calls import Calls
 from edge.opcua_server.vision.feed import VisionFeed
-from edge.opcua_server.watching import Watch
 from edge.opcua_server.writing import Target
 from edge.process import Process
 from edge.processes import CONNECT, RUNTIME

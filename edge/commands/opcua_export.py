@@ -11,7 +11,7 @@ from edge.settings import load_settings
 
 def export(home: Path, out: Path | None) -> int:
     """Write it into a file, or on the terminal."""
-    from edge.opcua_server.export import (
+    from edge.opcua_server.address_space.export import (
         nodeset,
     )  # asyncua is slow to load: not before the settings are known to be right
 

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from edge.commands.ownership import give_to_owner_of
 from edge.host.durable import write_durably
-from edge.opcua_server.rejected import file_name
-from edge.opcua_server.trust import (
+from edge.opcua_server.access.rejected import file_name
+from edge.opcua_server.access.trust import (
     CLIENTS,
     USERS,
     Folders,

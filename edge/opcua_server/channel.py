@@ -34,12 +34,12 @@ from asyncua.ua.uaerrors import UaStatusCodeError
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from edge.opcua_server.access.door import Door
+from edge.opcua_server.access.tokens import Proof, TokenRefused
+from edge.opcua_server.access.trust import split_chain
 from edge.opcua_server.core import Core
-from edge.opcua_server.door import Door
 from edge.opcua_server.limits import CHUNK_BYTES, READS_AGAIN_S, REQUEST_BYTES, SEND_BUFFER_BYTES
 from edge.opcua_server.session import Session
-from edge.opcua_server.tokens import Proof, TokenRefused
-from edge.opcua_server.trust import split_chain
 from edge.settings import OpcUa
 from schemas.errors import CertificateRefused
 

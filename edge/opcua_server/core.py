@@ -13,13 +13,13 @@ from asyncua.server.internal_session import InternalSession
 from asyncua.server.user_managers import UserManager
 from asyncua.ua.status_codes import StatusCodes
 
-from edge.opcua_server.conditions import Conditions
-from edge.opcua_server.history import HistoryReads
+from edge.opcua_server.access.people import Right
+from edge.opcua_server.events.conditions import Conditions
+from edge.opcua_server.history.reads import HistoryReads
 from edge.opcua_server.limits import UNACTIVATED_S, WAITING_REQUESTS
-from edge.opcua_server.methods import Methods
-from edge.opcua_server.people import Right
+from edge.opcua_server.methods.calls import Methods
 from edge.opcua_server.session import Session
-from edge.opcua_server.subscriptions import Subscriptions
+from edge.opcua_server.subscriptions.service import Subscriptions
 from edge.opcua_server.vision.calls import Calls
 from edge.opcua_server.writing import Writes
 from edge.settings import OpcUa

@@ -22,7 +22,7 @@ from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from asyncua.ua.uaerrors import UaError
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from edge.opcua_server.nodes import NAMESPACE
+from edge.opcua_server.address_space.nodes import NAMESPACE
 
 _URI = "urn:plantedge:probe"
 _AGAIN_S = 0.1

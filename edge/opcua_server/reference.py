@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from edge.opcua_server.aggregates import FUNCTIONS
-from edge.opcua_server.deeds import DEEDS
-from edge.opcua_server.export import nodeset
-from edge.opcua_server.fields import (
+from edge.opcua_server.access.people import RIGHTS, Right
+from edge.opcua_server.address_space.export import nodeset
+from edge.opcua_server.address_space.fields import (
     HEALTH,
     INSIGHT,
     MODEL,
@@ -25,11 +24,12 @@ from edge.opcua_server.fields import (
     Field,
     Method,
 )
-from edge.opcua_server.happenings import AUDIT_EVENT, TYPES
+from edge.opcua_server.address_space.nodes import NAMESPACE
+from edge.opcua_server.address_space.units import CODES
+from edge.opcua_server.events.deeds import DEEDS
+from edge.opcua_server.events.happenings import AUDIT_EVENT, TYPES
+from edge.opcua_server.history.aggregates import FUNCTIONS
 from edge.opcua_server.limits import CONTINUATION_S, CONTINUATIONS, HISTORY_NODES, HISTORY_VALUES
-from edge.opcua_server.nodes import NAMESPACE
-from edge.opcua_server.people import RIGHTS, Right
-from edge.opcua_server.units import CODES
 from edge.opcua_server.vision.page import vision_page
 from edge.settings import load_settings
 

@@ -17,11 +17,11 @@ from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
 
-from edge.opcua_server.conditions import METHODS, Conditions
-from edge.opcua_server.history import Continuations
+from edge.opcua_server.access.people import Person, Right
+from edge.opcua_server.events.conditions import METHODS, Conditions
+from edge.opcua_server.history.reads import Continuations
 from edge.opcua_server.limits import MOST_NODES_PER_CALL, MOST_VISION_CALLS, MOST_WRITES_PER_CALL
-from edge.opcua_server.people import Person, Right
-from edge.opcua_server.subscriptions import Publish, Request
+from edge.opcua_server.subscriptions.service import Publish, Request
 from edge.opcua_server.vision.calls import Caller
 from edge.opcua_server.vision.listings import Handles
 from edge.opcua_server.writing import wanted_of

@@ -15,7 +15,7 @@ from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 
-from edge.opcua_server.space import variant_of
+from edge.opcua_server.address_space.device import variant_of
 from edge.plc.tags.lists import coerce
 from edge.plc.tags.tag import Tag
 from schemas.errors import TagError

@@ -26,9 +26,9 @@ from bus.typed import Publisher
 from edge.history.points import Point
 from edge.history.query import History, Trend
 from edge.history.store import FILE, Store
-from edge.opcua_server.encoding import encoder
-from edge.opcua_server.trust import CLIENTS, Folders
-from edge.opcua_server.walks import Historized, Span, raw
+from edge.opcua_server.access.trust import CLIENTS, Folders
+from edge.opcua_server.history.encoding import encoder
+from edge.opcua_server.history.walks import Historized, Span, raw
 from edge.security.passwords import hash_password
 from schemas.messages import Reading, Sample, State
 from schemas.topics import READING, STATUS

@@ -17,7 +17,7 @@ import psutil
 
 from bus.codec import decode
 from bus.mosquitto import free_port
-from edge.opcua_server.trust import CLIENTS, Folders
+from edge.opcua_server.access.trust import CLIENTS, Folders
 from schemas.messages import Quality, Reading
 from schemas.topics import READING
 from tests.bench.cast import Cast

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cloud.pki import Authority
-from edge.opcua_server.people import read_people
+from edge.opcua_server.access.people import read_people
 from edge.settings import OpcUa
 from schemas.messages import State
 from schemas.topics import STATUS

@@ -13,7 +13,7 @@ import pytest
 
 from bus.mosquitto import free_port
 from bus.typed import Publisher
-from edge.opcua_server.trust import CLIENTS, Folders
+from edge.opcua_server.access.trust import CLIENTS, Folders
 from edge.security.passwords import hash_password
 from schemas.messages import (
     LINK_LOST,

@@ -16,7 +16,7 @@ from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.uaerrors import BadSecurityModeRejected, BadServiceUnsupported, BadSessionIdInvalid
 
 from bus.mosquitto import free_port
-from edge.opcua_server.trust import CLIENTS, Folders
+from edge.opcua_server.access.trust import CLIENTS, Folders
 from edge.security.passwords import hash_password
 from schemas.messages import State
 from schemas.topics import STATUS

@@ -14,8 +14,8 @@ import pytest
 
 from bus.mosquitto import free_port
 from bus.typed import Publisher
-from edge.opcua_server.trust import CLIENTS, USERS, Folders, thumbprint
-from edge.opcua_server.units import CODES, UNECE, unit_id
+from edge.opcua_server.access.trust import CLIENTS, USERS, Folders, thumbprint
+from edge.opcua_server.address_space.units import CODES, UNECE, unit_id
 from edge.security.passwords import hash_password
 from schemas.messages import Insight, Quality, Reading, Sample, Slot, State
 from schemas.topics import INSIGHT, READING, SLOT_STATE, STATUS

@@ -13,9 +13,9 @@ import pytest
 from bus.mosquitto import free_port
 from edge.history.points import Point
 from edge.history.store import FILE, Store
-from edge.opcua_server.aggregates import FUNCTIONS
+from edge.opcua_server.access.trust import CLIENTS, Folders
+from edge.opcua_server.history.aggregates import FUNCTIONS
 from edge.opcua_server.limits import HISTORY_VALUES
-from edge.opcua_server.trust import CLIENTS, Folders
 from edge.security.passwords import hash_password
 from schemas.messages import State
 from schemas.topics import STATUS

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bus.mosquitto import free_port
-from edge.opcua_server.trust import CLIENTS, Folders
+from edge.opcua_server.access.trust import CLIENTS, Folders
 from edge.security.passwords import hash_password
 from edge.sim import control
 from schemas.messages import Slot, State

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edge.commands.opcua_export import export
-from edge.opcua_server.machine import DI, MACHINERY
+from edge.opcua_server.address_space.machine import DI, MACHINERY
 from edge.opcua_server.reference import DEMO_SET
 from edge.opcua_server.vision.table import URI as MACHINE_VISION
 from tests.device import ROOT

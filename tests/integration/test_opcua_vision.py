@@ -22,9 +22,9 @@ from bus.mosquitto import free_port
 from bus.typed import Publisher
 from edge.history.points import PointMaker
 from edge.history.store import FILE, Store
-from edge.opcua_server.deeds import METHOD_CALLED
+from edge.opcua_server.access.trust import CLIENTS, Folders
+from edge.opcua_server.events.deeds import METHOD_CALLED
 from edge.opcua_server.limits import MOST_VISION_CALLS
-from edge.opcua_server.trust import CLIENTS, Folders
 from edge.opcua_server.vision.instance import SHOWN
 from edge.security.passwords import hash_password
 from schemas.messages import Latency, Outcome, Quality, Result, Slot, State, Status, Verdict

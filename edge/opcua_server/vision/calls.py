@@ -19,9 +19,9 @@ from asyncua import ua
 from asyncua.ua.status_codes import StatusCodes
 
 from edge.history.query import HistoryError
-from edge.opcua_server.methods import Audit
-from edge.opcua_server.people import Right
-from edge.opcua_server.recipes import RecipeTag, select_recipe
+from edge.opcua_server.access.people import Right
+from edge.opcua_server.methods.calls import Audit
+from edge.opcua_server.methods.recipes import RecipeTag, select_recipe
 from edge.opcua_server.vision.archive import Archive
 from edge.opcua_server.vision.instance import MACHINES, recipe_path
 from edge.opcua_server.vision.listings import LISTED, Handles, Listing

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from asyncua import ua
 
-from edge.opcua_server.nodes import (
+from edge.opcua_server.address_space.nodes import (
     COMPONENT,
     PROPERTY,
     PROPERTY_TYPE,

@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping
 
 from edge.history.query import History
-from edge.opcua_server.conditions import Tell
-from edge.opcua_server.happenings import Happening
+from edge.opcua_server.events.conditions import Tell
+from edge.opcua_server.events.happenings import Happening
 from edge.opcua_server.vision.archive import Archive
 from edge.opcua_server.vision.pipelines import Pipeline
 from edge.opcua_server.vision.results import live

@@ -11,8 +11,8 @@ from typing import Final
 from asyncua import ua
 from asyncua.ua.status_codes import StatusCodes
 
-from edge.opcua_server.nodes import COMPONENT, ORGANIZES, PROPERTY, PROPERTY_TYPE, Ids, New, standard
-from edge.opcua_server.space import Space, moment
+from edge.opcua_server.address_space.device import Space, moment
+from edge.opcua_server.address_space.nodes import COMPONENT, ORGANIZES, PROPERTY, PROPERTY_TYPE, Ids, New, standard
 from edge.opcua_server.vision.companion import Companion
 from edge.opcua_server.vision.results import Record, fields_of, recipe_id
 from edge.opcua_server.vision.structures import type_id, variant

@@ -15,8 +15,8 @@ from typing import Any, Final
 from asyncua import ua
 
 from edge.history.query import Row
-from edge.opcua_server.happenings import Happening, Source, base_fields, date_time, event_id
-from edge.opcua_server.nodes import numeric
+from edge.opcua_server.address_space.nodes import numeric
+from edge.opcua_server.events.happenings import Happening, Source, base_fields, date_time, event_id
 from edge.opcua_server.vision.structures import Fields, variant
 from edge.opcua_server.vision.table import EVENT_TYPES, RESULT_READY, Member
 from schemas.messages import Outcome, Quality, Result, Verdict

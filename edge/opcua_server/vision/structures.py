@@ -19,7 +19,7 @@ from asyncua.common.utils import Buffer, NotEnoughData
 from asyncua.ua.ua_binary import pack_uatype, unpack_uatype, variant_to_binary
 from asyncua.ua.uaerrors import UaError
 
-from edge.opcua_server.nodes import Ids, numeric, standard
+from edge.opcua_server.address_space.nodes import Ids, numeric, standard
 from edge.opcua_server.vision.table import (
     SIMPLE,
     STRUCTURES,

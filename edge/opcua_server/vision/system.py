@@ -11,9 +11,9 @@ from asyncua import ua
 
 from edge.history.query import Row
 from edge.inference.recipe_key import key_of
-from edge.opcua_server.happenings import SERVER, Happening, Source, base_fields
-from edge.opcua_server.nodes import numeric
-from edge.opcua_server.space import Space
+from edge.opcua_server.address_space.device import Space
+from edge.opcua_server.address_space.nodes import numeric
+from edge.opcua_server.events.happenings import SERVER, Happening, Source, base_fields
 from edge.opcua_server.vision.companion import Companion
 from edge.opcua_server.vision.instance import MACHINES, Instance
 from edge.opcua_server.vision.pipelines import Pipeline

@@ -7,7 +7,7 @@ from asyncua.ua.status_codes import StatusCodes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.opcua_server.aggregates import (
+from edge.opcua_server.history.aggregates import (
     CALCULATED,
     FUNCTIONS,
     INTERPOLATED,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.opcua_server.alarm_store import FILE, AlarmStore
-from edge.opcua_server.alarms import MOST_IDS, Alarm, Shelving
+from edge.opcua_server.events.alarm_store import FILE, AlarmStore
+from edge.opcua_server.events.alarms import MOST_IDS, Alarm, Shelving
 
 HOT = Alarm(severity=500).raised("too hot: 80 °C", 700, 1).told(b"\x00\xff" * 8)
 ACKED = HOT.acknowledged(b"\x00\xff" * 8, "on my way", "anna", 2).told(b"2")

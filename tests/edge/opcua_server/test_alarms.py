@@ -7,7 +7,7 @@ from asyncua.ua.status_codes import StatusCodes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.opcua_server.alarms import LONGEST_SHELVED_NS, MOST_IDS, Alarm, AlarmRefused, Shelving
+from edge.opcua_server.events.alarms import LONGEST_SHELVED_NS, MOST_IDS, Alarm, AlarmRefused, Shelving
 
 CALM = Alarm(severity=500)
 HOT = CALM.raised("too hot", 700, 1).told(b"1")

@@ -7,7 +7,7 @@ import pytest
 from asyncua import ua
 from asyncua.ua.status_codes import StatusCodes
 
-from edge.opcua_server.deadband import FilterRefused, Sieve, moved, sieve_of
+from edge.opcua_server.subscriptions.deadband import FilterRefused, Sieve, moved, sieve_of
 
 ABSOLUTE, PERCENT = ua.DeadbandType.Absolute, ua.DeadbandType.Percent
 

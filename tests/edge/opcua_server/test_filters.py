@@ -7,10 +7,10 @@ from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 
-from edge.opcua_server.deadband import FilterRefused
-from edge.opcua_server.filters import wanted
-from edge.opcua_server.happenings import Happening
-from edge.opcua_server.nodes import numeric, standard, string_id
+from edge.opcua_server.address_space.nodes import numeric, standard, string_id
+from edge.opcua_server.events.filters import wanted
+from edge.opcua_server.events.happenings import Happening
+from edge.opcua_server.subscriptions.deadband import FilterRefused
 
 KIND, ABOVE, CONDITION = string_id("kind", 2), standard(2041), string_id("alarm", 2)
 FIELDS = {

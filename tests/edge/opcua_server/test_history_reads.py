@@ -17,13 +17,13 @@ from asyncua.ua.ua_binary import struct_from_binary
 from edge.history.points import Point
 from edge.history.query import History, Trend
 from edge.history.store import FILE, Store
-from edge.opcua_server import history as under_test
-from edge.opcua_server.aggregates import CALCULATED, FUNCTIONS, INTERPOLATED, NO_DATA, PARTIAL, SUBNORMAL
-from edge.opcua_server.encoding import encoder
-from edge.opcua_server.history import Continuations, HistoryReads
+from edge.opcua_server.address_space.nodes import string_id
+from edge.opcua_server.history import reads as under_test
+from edge.opcua_server.history.aggregates import CALCULATED, FUNCTIONS, INTERPOLATED, NO_DATA, PARTIAL, SUBNORMAL
+from edge.opcua_server.history.encoding import encoder
+from edge.opcua_server.history.reads import Continuations, HistoryReads
+from edge.opcua_server.history.walks import Historized
 from edge.opcua_server.limits import CONTINUATIONS, HISTORY_VALUES
-from edge.opcua_server.nodes import string_id
-from edge.opcua_server.walks import Historized
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NOON_NS = int(NOON.timestamp()) * 10**9

@@ -3,7 +3,7 @@
 import pytest
 
 from edge.inference.recipe_key import key_of
-from edge.opcua_server.recipes import tag_value
+from edge.opcua_server.methods.recipes import tag_value
 from edge.plc.tags.tag import Access, Limit, Tag
 
 

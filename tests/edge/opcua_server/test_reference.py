@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from edge.opcua_server.address_space.units import CODES, information, unit_id
 from edge.opcua_server.reference import DEMO_SET, REFERENCE, demo_set, reference
-from edge.opcua_server.units import CODES, information, unit_id
 from edge.opcua_server.vision.table import METHODS, OBJECT_TYPES, RESULT_TYPE_ID, URI
 from tests.device import ROOT
 

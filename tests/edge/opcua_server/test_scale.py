@@ -10,13 +10,13 @@ import pytest
 from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 
+from edge.opcua_server.access.door import Door
+from edge.opcua_server.address_space.device import Space
+from edge.opcua_server.address_space.nodes import string_id, supertypes
+from edge.opcua_server.address_space.picture import fill
 from edge.opcua_server.channel import SecuredServer
 from edge.opcua_server.core import Core
-from edge.opcua_server.door import Door
-from edge.opcua_server.items import Items
-from edge.opcua_server.nodes import string_id, supertypes
-from edge.opcua_server.picture import fill
-from edge.opcua_server.space import Space
+from edge.opcua_server.subscriptions.items import Items
 from edge.settings import load_settings
 from schemas.messages import Reading, Sample
 

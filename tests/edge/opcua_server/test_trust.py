@@ -7,8 +7,16 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from edge.opcua_server import rejected
-from edge.opcua_server.trust import Folders, TrustList, check_client_use, check_user_use, load, split_chain, thumbprint
+from edge.opcua_server.access import rejected
+from edge.opcua_server.access.trust import (
+    Folders,
+    TrustList,
+    check_client_use,
+    check_user_use,
+    load,
+    split_chain,
+    thumbprint,
+)
 from schemas.errors import CertificateRefused
 from tests.opcua_certificates import Party, party, put_list, revocations
 

@@ -15,7 +15,7 @@ from asyncua.ua.ua_binary import variant_from_binary, variant_to_binary
 from edge.history.points import PointMaker
 from edge.history.query import History, Row
 from edge.history.store import FILE, Store
-from edge.opcua_server.happenings import Source
+from edge.opcua_server.events.happenings import Source
 from edge.opcua_server.vision.archive import KEPT, PAGE, Archive, place_of
 from edge.opcua_server.vision.listings import HANDLES, LISTED, LOOKED_PAGES, Handles, Listing
 from edge.opcua_server.vision.results import (

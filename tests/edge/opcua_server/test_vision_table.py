@@ -12,7 +12,7 @@ from asyncua.server.server import Server
 from asyncua.ua.object_ids import ObjectIds
 
 from edge.config.files import read_settings
-from edge.opcua_server.picture import fill
+from edge.opcua_server.address_space.picture import fill
 from edge.opcua_server.vision.structures import type_id
 from edge.opcua_server.vision.table import (
     EVENT_TYPES,

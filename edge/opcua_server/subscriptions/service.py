@@ -23,15 +23,15 @@ from asyncua.server.subscription_service import SubscriptionService
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
 
-from edge.opcua_server.happenings import Happening
-from edge.opcua_server.items import Items
+from edge.opcua_server.address_space.nodes import supertypes
+from edge.opcua_server.events.happenings import Happening
 from edge.opcua_server.limits import (
     LONGEST_PUBLISHING_MS,
     NOTIFICATIONS_PER_PUBLISH,
     SHORTEST_PUBLISHING_MS,
     UNACKNOWLEDGED,
 )
-from edge.opcua_server.nodes import supertypes
+from edge.opcua_server.subscriptions.items import Items
 from edge.settings import OpcUaLimits
 
 _CHANGES: Final = ua.NodeId(ua.Int32(ObjectIds.DataChangeNotification_Encoding_DefaultBinary))

@@ -15,9 +15,17 @@ from asyncua import ua
 from asyncua.ua.status_codes import StatusCodes
 
 from edge.history.query import HOLD_NS, Datum, History, Trend
-from edge.opcua_server import aggregates
-from edge.opcua_server.aggregates import INTERPOLATED, SUBNORMAL, TICK_NS, Configuration, Function, Outcome, Point
-from edge.opcua_server.encoding import encoder
+from edge.opcua_server.history import aggregates
+from edge.opcua_server.history.aggregates import (
+    INTERPOLATED,
+    SUBNORMAL,
+    TICK_NS,
+    Configuration,
+    Function,
+    Outcome,
+    Point,
+)
+from edge.opcua_server.history.encoding import encoder
 from schemas.messages import Quality
 
 Walk = Iterator[bytes | None]

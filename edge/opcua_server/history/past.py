@@ -6,11 +6,11 @@ from functools import partial
 from typing import Final
 
 from edge.history.query import History
+from edge.opcua_server.address_space.nodes import Ids, standard, supertypes
+from edge.opcua_server.address_space.picture import Picture
 from edge.opcua_server.core import Core
-from edge.opcua_server.happenings import Source
-from edge.opcua_server.history import Chronicle, HistoryReads
-from edge.opcua_server.nodes import Ids, standard, supertypes
-from edge.opcua_server.picture import Picture
+from edge.opcua_server.events.happenings import Source
+from edge.opcua_server.history.reads import Chronicle, HistoryReads
 from edge.settings import Settings
 
 SERVER: Final = standard(Ids.Server)

@@ -10,7 +10,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from edge.opcua_server.trust import common_name, thumbprint
+from edge.opcua_server.access.trust import common_name, thumbprint
 
 MOST: Final = 64  # whoever reaches the port can fill it: a person looks at it soon after a refusal
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9 _.-]")

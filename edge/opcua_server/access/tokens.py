@@ -21,7 +21,7 @@ from asyncua.ua.status_codes import StatusCodes
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from edge.opcua_server.trust import split_chain
+from edge.opcua_server.access.trust import split_chain
 from schemas.errors import CertificateRefused
 
 LONGEST_PASSWORD: Final = 256

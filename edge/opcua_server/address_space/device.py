@@ -15,9 +15,9 @@ from asyncua import ua
 from asyncua.server.server import Server
 from asyncua.ua.status_codes import StatusCodes
 
-from edge.opcua_server.fields import HEALTH, INSIGHT, MODEL, OUTPUT, RESULT, SLOT, Field
-from edge.opcua_server.nodes import COMPONENT, FOLDER, ORGANIZES, Ids, New, Nodes, standard, string_id
-from edge.opcua_server.units import information
+from edge.opcua_server.address_space.fields import HEALTH, INSIGHT, MODEL, OUTPUT, RESULT, SLOT, Field
+from edge.opcua_server.address_space.nodes import COMPONENT, FOLDER, ORGANIZES, Ids, New, Nodes, standard, string_id
+from edge.opcua_server.address_space.units import information
 from edge.plc.tags.lists import Tag
 from schemas.messages import LINK_LOST, Insight, Quality, Reading, Result, Sample, Slot, Status, Value
 from schemas.topics import Place

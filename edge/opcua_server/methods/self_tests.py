@@ -10,7 +10,7 @@ from typing import Final
 from asyncua.ua.status_codes import StatusCodes
 
 from edge.models.self_test_client import ask_self_tests, worst_of
-from edge.opcua_server.methods import Outcome
+from edge.opcua_server.methods.calls import Outcome
 from edge.process import Process
 from schemas.errors import BusDisconnected, BusRefused, CodecError, RequestTimeout
 from schemas.messages import SelfTestCode, SelfTestReport, Value

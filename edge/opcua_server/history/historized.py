@@ -10,12 +10,12 @@ from asyncua.server.address_space import AddressSpace
 from asyncua.ua.attribute_ids import AttributeIds
 
 from edge.history.query import Trend
-from edge.opcua_server.aggregates import FUNCTIONS, Configuration
-from edge.opcua_server.fields import INSIGHT, RESULT
+from edge.opcua_server.address_space.device import variant_of
+from edge.opcua_server.address_space.fields import INSIGHT, RESULT
+from edge.opcua_server.address_space.nodes import ORGANIZES, Ids, Nodes, read, standard
+from edge.opcua_server.history.aggregates import FUNCTIONS, Configuration
+from edge.opcua_server.history.walks import Historized
 from edge.opcua_server.limits import CONTINUATIONS, HISTORY_NODES, HISTORY_VALUES
-from edge.opcua_server.nodes import ORGANIZES, Ids, Nodes, read, standard
-from edge.opcua_server.space import variant_of
-from edge.opcua_server.walks import Historized
 from edge.plc.tags.lists import Tag
 from edge.settings import Settings
 

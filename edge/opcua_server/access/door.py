@@ -16,10 +16,10 @@ from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
 from cryptography import x509
 
-from edge.opcua_server import rejected
-from edge.opcua_server.people import People, Person, read_people
-from edge.opcua_server.tokens import Proof, TokenRefused, read_certificate, read_password
-from edge.opcua_server.trust import (
+from edge.opcua_server.access import rejected
+from edge.opcua_server.access.people import People, Person, read_people
+from edge.opcua_server.access.tokens import Proof, TokenRefused, read_certificate, read_password
+from edge.opcua_server.access.trust import (
     CLIENTS,
     USERS,
     Folders,

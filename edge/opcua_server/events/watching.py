@@ -11,11 +11,11 @@ from typing import Final
 
 from asyncua import ua
 
-from edge.opcua_server.certificate import Certificate
-from edge.opcua_server.conditions import Conditions, Subject, Tell
-from edge.opcua_server.happenings import SERVER, SEVERITY, Source, date_time
-from edge.opcua_server.nodes import Ids, standard
-from edge.opcua_server.picture import Picture
+from edge.opcua_server.access.certificate import Certificate
+from edge.opcua_server.address_space.nodes import Ids, standard
+from edge.opcua_server.address_space.picture import Picture
+from edge.opcua_server.events.conditions import Conditions, Subject, Tell
+from edge.opcua_server.events.happenings import SERVER, SEVERITY, Source, date_time
 from edge.settings import Settings
 from schemas.messages import LINK_LOST, Event, Insight, Quality, Reading, Result, Severity
 

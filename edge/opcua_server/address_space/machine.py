@@ -10,7 +10,18 @@ from typing import Final
 
 from asyncua import ua
 
-from edge.opcua_server.nodes import COMPONENT, FOLDER, ORGANIZES, SUBTYPE, Ids, New, Nodes, numeric, standard, string_id
+from edge.opcua_server.address_space.nodes import (
+    COMPONENT,
+    FOLDER,
+    ORGANIZES,
+    SUBTYPE,
+    Ids,
+    New,
+    Nodes,
+    numeric,
+    standard,
+    string_id,
+)
 from edge.settings import Machine
 
 DI: Final = "http://opcfoundation.org/UA/DI/"

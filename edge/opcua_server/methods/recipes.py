@@ -10,7 +10,7 @@ from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 
 from edge.inference.recipe_key import key_of
-from edge.opcua_server.space import Space, variant_of
+from edge.opcua_server.address_space.device import Space, variant_of
 from edge.opcua_server.writing import Wanted, Writes
 from edge.plc.tags.coercion import coerce
 from edge.plc.tags.forms import Kind

@@ -8,17 +8,17 @@ from typing import NamedTuple
 
 from asyncua.server.server import Server
 
-from edge.opcua_server.happenings import Types
-from edge.opcua_server.historized import histories, show_events, show_history
-from edge.opcua_server.machine import DI, MACHINERY, add_machine
-from edge.opcua_server.nodes import NAMESPACE, Nodes
-from edge.opcua_server.offered import Offered, offer
-from edge.opcua_server.recipes import RecipeTag, recipe_tags
-from edge.opcua_server.space import Space
+from edge.opcua_server.address_space.device import Space
+from edge.opcua_server.address_space.machine import DI, MACHINERY, add_machine
+from edge.opcua_server.address_space.nodes import NAMESPACE, Nodes
+from edge.opcua_server.events.happenings import Types
+from edge.opcua_server.history.historized import histories, show_events, show_history
+from edge.opcua_server.history.walks import Historized
+from edge.opcua_server.methods.offered import Offered, offer
+from edge.opcua_server.methods.recipes import RecipeTag, recipe_tags
 from edge.opcua_server.vision.pipelines import pipelines_of
 from edge.opcua_server.vision.system import VisionSystems
 from edge.opcua_server.vision.table import URI as MACHINE_VISION
-from edge.opcua_server.walks import Historized
 from edge.opcua_server.writing import Target
 from edge.plc.outputs.table import manual_tags, own_tags
 from edge.plc.outputs.write_rules import mode_tag

@@ -21,11 +21,11 @@ from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.ua_binary import struct_to_binary
 
-from edge.opcua_server.deadband import CHANGE_FILTER, FilterRefused, Sieve, content, sieve_of
-from edge.opcua_server.filters import Supertypes, Wanted
-from edge.opcua_server.filters import wanted as wanted_events
-from edge.opcua_server.happenings import Happening, overflow
+from edge.opcua_server.events.filters import Supertypes, Wanted
+from edge.opcua_server.events.filters import wanted as wanted_events
+from edge.opcua_server.events.happenings import Happening, overflow
 from edge.opcua_server.limits import LONGEST_EVENT_QUEUE, LONGEST_QUEUE
+from edge.opcua_server.subscriptions.deadband import CHANGE_FILTER, FilterRefused, Sieve, content, sieve_of
 
 OVERFLOW: Final = 0x480  # InfoType DataValue and the overflow bit (OPC 10000-4, 7.39.1)
 _FIRST_ID: Final = 111

@@ -18,9 +18,8 @@ from typing import Final
 from asyncua import ua
 
 from edge.history.query import Row
-from edge.opcua_server.deeds import DEEDS
-from edge.opcua_server.fields import RESULT, Field
-from edge.opcua_server.nodes import (
+from edge.opcua_server.address_space.fields import RESULT, Field
+from edge.opcua_server.address_space.nodes import (
     PROPERTY,
     PROPERTY_TYPE,
     SUBTYPE,
@@ -30,6 +29,7 @@ from edge.opcua_server.nodes import (
     standard,
     string_id,
 )
+from edge.opcua_server.events.deeds import DEEDS
 from schemas.messages import Event, Result, Severity, Value
 
 T = ua.VariantType

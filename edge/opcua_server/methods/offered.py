@@ -8,12 +8,12 @@ from typing import Final, NamedTuple
 
 from asyncua.ua.status_codes import StatusCodes
 
-from edge.opcua_server.audit import Audit
-from edge.opcua_server.fields import SELECT_RECIPE, SELF_TEST, Method
-from edge.opcua_server.methods import Carry, Methods, Outcome
-from edge.opcua_server.recipes import RecipeTag, recipe_tags, select_recipe
-from edge.opcua_server.self_tests import carry_self_test
-from edge.opcua_server.space import Space
+from edge.opcua_server.address_space.device import Space
+from edge.opcua_server.address_space.fields import SELECT_RECIPE, SELF_TEST, Method
+from edge.opcua_server.events.audit import Audit
+from edge.opcua_server.methods.calls import Carry, Methods, Outcome
+from edge.opcua_server.methods.recipes import RecipeTag, recipe_tags, select_recipe
+from edge.opcua_server.methods.self_tests import carry_self_test
 from edge.opcua_server.writing import Writes
 from edge.plc.tags.tag import Tag
 from edge.process import Process

@@ -20,14 +20,14 @@ from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
 
 from edge.history.query import History, HistoryError, Row
-from edge.opcua_server import walks
-from edge.opcua_server.aggregates import FUNCTIONS, Configuration, Function
-from edge.opcua_server.deadband import FilterRefused
-from edge.opcua_server.encoding import encode_fields, time_ns
-from edge.opcua_server.filters import Supertypes, Wanted, wanted
-from edge.opcua_server.happenings import Happening
+from edge.opcua_server.events.filters import Supertypes, Wanted, wanted
+from edge.opcua_server.events.happenings import Happening
+from edge.opcua_server.history import walks
+from edge.opcua_server.history.aggregates import FUNCTIONS, Configuration, Function
+from edge.opcua_server.history.encoding import encode_fields, time_ns
+from edge.opcua_server.history.walks import Historized, Span, Walk
 from edge.opcua_server.limits import CONTINUATION_S, CONTINUATIONS, HISTORY_NODES, HISTORY_PAGES, HISTORY_VALUES
-from edge.opcua_server.walks import Historized, Span, Walk
+from edge.opcua_server.subscriptions.deadband import FilterRefused
 
 DATA: Final = ua.NodeId(ua.Int32(ObjectIds.HistoryData_Encoding_DefaultBinary))
 EVENTS: Final = ua.NodeId(ua.Int32(ObjectIds.HistoryEvent_Encoding_DefaultBinary))

@@ -15,7 +15,7 @@ from asyncua import ua
 from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.ua_binary import variant_to_binary
 
-from edge.opcua_server.aggregates import TICK_NS
+from edge.opcua_server.history.aggregates import TICK_NS
 from schemas.messages import Value
 
 EPOCH_TICKS: Final = 116_444_736_000_000_000  # from 1601 to 1970

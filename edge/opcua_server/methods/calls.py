@@ -9,9 +9,9 @@ from typing import Any, Final, cast
 from asyncua import ua
 from asyncua.ua.status_codes import StatusCodes
 
-from edge.opcua_server.fields import Field, Method
-from edge.opcua_server.nodes import Ids, New, Nodes, standard, string_id
-from edge.opcua_server.people import Person, Right
+from edge.opcua_server.access.people import Person, Right
+from edge.opcua_server.address_space.fields import Field, Method
+from edge.opcua_server.address_space.nodes import Ids, New, Nodes, standard, string_id
 from schemas.messages import Value
 
 RIGHTS: Final = (Right.CALL, Right.WRITE)  # each of ours moves something

@@ -17,8 +17,8 @@ from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 
-from edge.opcua_server.deadband import FilterRefused
-from edge.opcua_server.happenings import Happening
+from edge.opcua_server.events.happenings import Happening
+from edge.opcua_server.subscriptions.deadband import FilterRefused
 
 MOST_SELECTED: Final = 200
 MOST_ELEMENTS: Final = 100

@@ -19,8 +19,8 @@ from asyncua.server.server import Server
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 
-from edge.opcua_server.nodes import PROPERTY_TYPE, TYPED, read, typed
-from edge.opcua_server.picture import fill
+from edge.opcua_server.address_space.nodes import PROPERTY_TYPE, TYPED, read, typed
+from edge.opcua_server.address_space.picture import fill
 from edge.opcua_server.vision.table import URI as MACHINE_VISION
 from edge.settings import Settings
 

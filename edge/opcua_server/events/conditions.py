@@ -13,10 +13,19 @@ from asyncua import ua
 from asyncua.server.server import Server
 from asyncua.ua.status_codes import StatusCodes
 
-from edge.opcua_server.alarm_store import AlarmStore
-from edge.opcua_server.alarms import LONGEST_SHELVED_NS, Alarm, AlarmRefused, Shelving
-from edge.opcua_server.happenings import SERVER, Happening, Source, base_fields, date_time
-from edge.opcua_server.nodes import COMPONENT, PROPERTY, PROPERTY_TYPE, Ids, New, Nodes, standard, string_id
+from edge.opcua_server.address_space.nodes import (
+    COMPONENT,
+    PROPERTY,
+    PROPERTY_TYPE,
+    Ids,
+    New,
+    Nodes,
+    standard,
+    string_id,
+)
+from edge.opcua_server.events.alarm_store import AlarmStore
+from edge.opcua_server.events.alarms import LONGEST_SHELVED_NS, Alarm, AlarmRefused, Shelving
+from edge.opcua_server.events.happenings import SERVER, Happening, Source, base_fields, date_time
 
 T = ua.VariantType
 LONGEST_COMMENT: Final = 1000

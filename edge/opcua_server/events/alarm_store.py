@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from edge.host.durable import write_durably
-from edge.opcua_server.alarms import Alarm
+from edge.opcua_server.events.alarms import Alarm
 
 log = logging.getLogger(__name__)
 FILE: Final = "state/opcua/alarms.json"  # in the device folder

@@ -1,0 +1,1 @@
+"""Who may enter: certificates, trust lists, users and their rights."""

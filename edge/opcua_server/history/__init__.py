@@ -1,0 +1,1 @@
+"""What was: HistoryRead over the historian's store."""

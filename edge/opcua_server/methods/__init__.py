@@ -1,0 +1,1 @@
+"""What can be called: recipes of pipelines, self-tests of models."""
