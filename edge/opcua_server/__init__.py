@@ -1,1 +1,1 @@
-"""The OPC UA server's address space, who may enter, and a client that asks it."""
+"""The OPC UA server: who may enter, what there is to see, what is told, what was, what happens, what can be called."""
