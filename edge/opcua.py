@@ -36,6 +36,7 @@ from schemas.messages import Event, Insight, Phase, Reading, Result, Severity, S
 from schemas.topics import EVENT, INSIGHT, READING, RESULT, SLOT_STATE, STATUS
 
 LOOK_AGAIN_S = 2.0  # at the trust lists and users
+HELD_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Open:
     """A server that clients reach, what it shows, and what it tells them."""
 
     server: SecuredServer
+    core: Core
     space: Space
     conditions: Conditions
     watch: Watch
@@ -76,7 +78,7 @@ async def start_server(process: Process) -> Open:
         raise StartError(
             f"the OPC UA server can't listen on {settings.opcua.endpoint}: {error}; choose another port in [opcua]"
         ) from error
-    return Open(server, space, conditions, watch)
+    return Open(server, core, space, conditions, watch)
 
 
 def _audit(process: Process, action: str, alarm: str, by: str, comment: str) -> None:
@@ -158,6 +160,16 @@ async def _tick(process: Process, space: Space, conditions: Conditions) -> None:
         await asyncio.sleep(max(0.0, period_s - (time.monotonic() - started)))
 
 
+async def _tell_held(process: Process, core: Core) -> None:
+    """Say what clients hold: what a killed one has left goes with its session's timeout."""
+    shown = {what: process.metrics.gauge(names.OPCUA_HELD, what=what) for what in core.held()}
+    while True:
+        for what, count in core.held().items():
+            process.counters[what] = count
+            shown[what].set(count)
+        await asyncio.sleep(HELD_S)
+
+
 async def _look_again(server: SecuredServer, watch: Watch) -> None:
     while True:
         watch.look_at_certificate()
@@ -189,6 +201,7 @@ async def main(process: Process) -> None:
         await process.read(STATUS, Status, feed.status)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_tick(process, opened.space, opened.conditions))
+            tasks.create_task(_tell_held(process, opened.core))
             tasks.create_task(_look_again(opened.server, opened.watch))
             tasks.create_task(_watch(process, feed))
     finally:

@@ -81,6 +81,23 @@ class Core(InternalServer):
             if not session.is_activated() and session.made_s < oldest:
                 await session.close_session()
 
+    async def make_room(self) -> None:
+        """Close, of as many sessions as there may be, the one that its client has left longest ago.
+
+        A client that is killed leaves its session to its timeout, and would be shut out when it was killed often.
+        """
+        left = {one.left_s: one for one in self.sessions.values() if one.left_s is not None}
+        if left and len(self.sessions) >= self._limits.sessions:
+            await left[min(left)].close_session()
+
+    def held(self) -> dict[str, int]:
+        """Return how much clients hold."""
+        subscriptions = self.subscriptions.held()
+        return {
+            "connections": len(self.asyncio_transports), "sessions": len(self.sessions),
+            "subscriptions": len(subscriptions), "items": sum(subscriptions),
+        }  # fmt: skip
+
     def register_server(self, server: Any, conf: Any = None) -> None:
         """Refuse: this is no discovery server, and whoever reaches the port could fill its memory.
 

@@ -7,6 +7,7 @@ const opcua = require("node-opcua-client");
 const clients = {};
 const sessions = {};
 const subscriptions = {};
+const pulses = {};
 
 function plain(variant) {
   if (!variant || variant.value === undefined || variant.value === null) return null;
@@ -97,6 +98,32 @@ const can = {
     const attributeId = opcua.AttributeIds[ask.attribute || "Value"];
     const found = await sessions[ask.session].read(ask.nodes.map((nodeId) => ({ nodeId, attributeId })));
     return found.map(shown);
+  },
+  // {session, node, everyMs}: read it again and again
+  async pulse(ask) {
+    const held = (pulses[ask.session] = { count: 0, worstMs: 0, errors: [], going: true });
+    const target = { nodeId: ask.node, attributeId: opcua.AttributeIds.Value };
+    (async () => {
+      while (held.going) {
+        const began = performance.now();
+        try {
+          const found = await sessions[ask.session].read(target);
+          if (!found.statusCode.isGood()) held.errors.push(found.statusCode.name);
+        } catch (error) {
+          held.errors.push(String(error.message || error));
+        }
+        held.count += 1;
+        held.worstMs = Math.max(held.worstMs, performance.now() - began);
+        await new Promise((resolve) => setTimeout(resolve, ask.everyMs));
+      }
+    })();
+    return {};
+  },
+  // {session}: how many answers came, how long the slowest took, what went wrong
+  async pulses(ask) {
+    const held = pulses[ask.session];
+    held.going = !ask.stop;
+    return { count: held.count, worstMs: held.worstMs, errors: held.errors.slice(0, 5) };
   },
   // {session, node}: names, NodeIds and types of what it refers to
   async browse(ask) {
