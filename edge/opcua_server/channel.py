@@ -58,6 +58,7 @@ POLICIES: Final = [
 ]
 SMALLEST_BUFFER: Final = 8192  # OPC 10000-6, 7.1.2.3
 SMALLEST_NONCE: Final = 32
+LONGEST_REASON: Final = 200  # some quote what the peer sent
 _CREATE: Final = ObjectIds.CreateSessionRequest_Encoding_DefaultBinary
 _ACTIVATE: Final = ObjectIds.ActivateSessionRequest_Encoding_DefaultBinary
 _ENTERING: Final = frozenset({_CREATE, _ACTIVATE})
@@ -133,7 +134,8 @@ class Channel(UaProcessor):
         except (ServiceError, UaStatusCodeError) as error:
             code = error.code
         except Exception as error:  # noqa: BLE001  # a certificate, a signature, a length: whatever the peer sent
-            _log.info("OPC UA connection from %s is closed: %s", self.name, error or type(error).__name__)
+            said = str(error)[:LONGEST_REASON].encode("utf-8", "backslashreplace").decode() or type(error).__name__
+            self._core.closings.info(f"OPC UA connection from {self.name} is closed: {said!r}")
             code = StatusCodes.BadSecurityChecksFailed  # Part 4, 6.1.3: the reason is not for a stranger
         told = ua.ErrorMessage(Error=ua.StatusCode(ua.UInt32(code)), Reason=ua.String(""))
         self._transport.write(uatcp_to_binary(cast(ua.MessageType, ua.MessageType.Error), told))
@@ -191,7 +193,6 @@ class Channel(UaProcessor):
             raise ServiceError(StatusCodes.BadTooManySessions)
         await self._leave_session()
         await self._core.end_unactivated()
-        await self._core.make_room()
 
     async def _leave_session(self) -> None:
         """End a session that was refused its user: its client begins anew on the same channel."""
@@ -281,7 +282,7 @@ class Connection(OPCUAProtocol):
                 async with asyncio.timeout(READS_AGAIN_S):
                     await self._writable.wait()
             except TimeoutError:
-                _log.info("OPC UA connection from %s does not read, and is closed", self.peer_name)
+                self._core.closings.info(f"OPC UA connection from {self.peer_name} does not read, and is closed")
                 self.cut()
                 return False
         return await super()._process_one_msg(header, buf)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from typing import Any
 
@@ -17,6 +19,7 @@ from edge.opcua_server.conditions import Conditions
 from edge.opcua_server.history import HistoryReads
 from edge.opcua_server.limits import UNACTIVATED_S, WAITING_REQUESTS
 from edge.opcua_server.session import Session
+from edge.opcua_server.sparing import SparingLog
 from edge.opcua_server.subscriptions import Subscriptions
 from edge.opcua_server.writing import Writes
 from edge.settings import OpcUa
@@ -33,7 +36,10 @@ class _Doorless(UserManager):
 
 
 class Core(InternalServer):
-    """asyncua's server core. `sessions` are those of clients; `history`, `conditions`: None before they are there."""
+    """asyncua's server core. `sessions` are those of clients; `history`, `conditions`: None before they are there.
+
+    `closings`: where it is said why connections were closed.
+    """
 
     def __init__(self, settings: OpcUa) -> None:
         """Begin without sessions; nothing can be written before `writes` are opened."""
@@ -44,6 +50,8 @@ class Core(InternalServer):
         self.conditions: Conditions | None = None
         self.subscriptions = Subscriptions(self.aspace, self, settings.limits, settings.tick_ms)
         self.subscription_service = self.isession.subscription_service = self.subscriptions
+        self.closings = SparingLog(logging.getLogger(__name__))
+        self._closing: set[asyncio.Task[None]] = set()
         self.sessions: dict[ua.NodeId, Session] = {}  # by authentication token
         self.max_connections = settings.limits.connections
         self.max_pending_activation_seconds = UNACTIVATED_S
@@ -57,7 +65,7 @@ class Core(InternalServer):
         """
         if not external:
             return super().create_session(name, user, external)
-        if len(self.sessions) >= self._limits.sessions:
+        if len(self.sessions) >= self._limits.sessions and not self._make_room():
             raise ServiceError(StatusCodes.BadTooManySessions)
         return Session(self, str(name))
 
@@ -81,14 +89,20 @@ class Core(InternalServer):
             if not session.is_activated() and session.made_s < oldest:
                 await session.close_session()
 
-    async def make_room(self) -> None:
-        """Close, of as many sessions as there may be, the one that its client has left longest ago.
+    def _make_room(self) -> bool:
+        """Close the session that its client has left longest ago; whether there was one.
 
         A client that is killed leaves its session to its timeout, and would be shut out when it was killed often.
         """
         left = {one.left_s: one for one in self.sessions.values() if one.left_s is not None}
-        if left and len(self.sessions) >= self._limits.sessions:
-            await left[min(left)].close_session()
+        if not left:
+            return False
+        oldest = left[min(left)]
+        self.unregister_external_session(oldest)  # at once: other clients are on their way in
+        closing = asyncio.create_task(oldest.close_session())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        return True
 
     def held(self) -> dict[str, int]:
         """Return how much clients hold."""

@@ -72,7 +72,10 @@ class Session(InternalSession):
 
     async def close_session(self, delete_subs: bool = True) -> None:
         """Close it, and its subscriptions with it, whatever the client asked for."""
-        await super().close_session(True)
+        mine = [one.data.SubscriptionId for one in self._core.subscriptions.of(self.session_id)]
+        await super().close_session(False)
+        if mine:
+            await super().delete_subscriptions(mine)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

@@ -9,19 +9,22 @@ import asyncio
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from bus.typed import Publisher
 from edge.host import metric_names as names
 from edge.plc.deadband import deadbands, moved
 from edge.plc.tags import Tag, source_tags
 from edge.process import Process
-from schemas.messages import Event, MesEvent, MesResult, MesTag, Quality, Reading, Result, Value
+from schemas.errors import Oversized
+from schemas.messages import Event, MesEvent, MesResult, Message, MesTag, Quality, Reading, Result, Value
 from schemas.topics import MES_EVENT, MES_RESULT, MES_TAG, slug
 
 MAX_TAGS = 20_000
 REFRESH_S = 60.0  # an unchanged tag is repeated this often, so that a reader sees that it is alive
 _MAX_SAFE_INTEGER = 2**53
 Key = tuple[str, str]  # source, tag
+M = TypeVar("M", bound=Message)
 
 
 def iso_time(time_ns: int) -> str:
@@ -107,6 +110,7 @@ class MesSink:
         """Learn the tags' units from the sources' tag lists."""
         self._process = process
         self._refused = process.metrics.counter(names.MES_REFUSED)
+        self._oversized = 0
         self._period_s = 1.0 / process.settings.mirror.tag_hz
         self._changes = TagChanges(source_tags(process.settings, process.home))
         self._results: dict[str, Publisher[MesResult]] = {}
@@ -116,9 +120,22 @@ class MesSink:
     def reading(self, reading: Reading) -> None:
         """Keep the newest value of each tag until the next tick."""
         self._changes.take(reading)
-        self._refused.reach(self._changes.refused)
-        if self._changes.refused:
-            self._process.counters["tags_refused"] = self._changes.refused
+        self._count()
+
+    def _send(self, publisher: Publisher[M], message: M) -> bool:
+        """Publish; a text too long for a MES message is refused and counted."""
+        try:
+            return publisher.send(message)
+        except Oversized:
+            self._oversized += 1
+            self._count()
+            return False
+
+    def _count(self) -> None:
+        refused = self._changes.refused + self._oversized
+        self._refused.reach(refused)
+        if refused:
+            self._process.counters["tags_refused"] = refused
 
     def result(self, result: Result) -> None:
         """Publish a result."""
@@ -126,14 +143,14 @@ class MesSink:
         if publisher is None:
             publisher = self._process.publisher(MES_RESULT, MesResult, pipeline=result.pipeline)
             self._results[result.pipeline] = publisher
-        publisher.send(mes_result(result))
+        self._send(publisher, mes_result(result))
 
     def event(self, event: Event) -> None:
         """Publish an event under its code."""
         publisher = self._events.get(event.code)
         if publisher is None:
             publisher = self._events[event.code] = self._process.publisher(MES_EVENT, MesEvent, kind=event.code)
-        publisher.send(mes_event(event))
+        self._send(publisher, mes_event(event))
 
     async def run(self) -> None:
         """Publish what changed, once per tick."""
@@ -145,7 +162,7 @@ class MesSink:
         """Publish each tag that is due; return how many."""
         count = 0
         for key, tag in self._changes.due(now_s).items():
-            if self._tag_publisher(key).send(tag):
+            if self._send(self._tag_publisher(key), tag):
                 self._changes.told(key, tag, now_s)
                 count += 1
         return count
