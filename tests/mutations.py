@@ -32,8 +32,8 @@ NUMBERS = [
 DOUBLES = [struct.pack("<d", one) for one in (float("nan"), float("inf"), -float("inf"), -1.0, 1e308, 5e-324)]
 ODD: list[Any] = [
     None, True, False, 0, -1, 2**31, -(2**63), 2**64 - 1, 0.0, -0.0, float("nan"), float("inf"), -float("inf"), 1e308,
-    "", "x", "\0", "ü" * 300, "a" * 1900, "a" * 5000, "../../etc/passwd", "+/#", "1970-01-01", [], [[]], [None], [1] * 500,
-    {}, {"": None}, {"x": {"x": {"x": []}}}, b"", b"\xff" * 64,
+    "", "x", "\0", "ü" * 300, "a" * 1900, "a" * 5000, "../../etc/passwd", "+/#", "1970-01-01", [], [[]], [None],
+    [1] * 500, {}, {"": None}, {"x": {"x": {"x": []}}}, b"", b"\xff" * 64,
 ]  # fmt: skip
 
 
