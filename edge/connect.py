@@ -1,8 +1,8 @@
 """connect@SOURCE: speaks to one PLC. In: decision, write. Out: raw, output, reply, event, status.
 
-It alone writes the PLC's outputs, under a lease (`edge/plc/outputs.py`); `edge/plc/source.py` holds the link, in a
-thread of its own, so that neither the broker nor this loop can stop the fail-safe. `edge/plc/writes.py` rules what
-others may write.
+It alone writes the PLC's outputs, under a lease (`edge/plc/outputs/machine.py`); `edge/plc/source.py` holds the link,
+in a thread of its own, so that neither the broker nor this loop can stop the fail-safe. What others may write, rules
+`edge/plc/outputs/write_rules.py`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from bus.typed import Publisher
 from edge.connectors import Opener, load_driver
 from edge.plc.alive import alive_of, alive_problems
 from edge.plc.gauges import SourceGauges
-from edge.plc.output_tags import manual_tags, output_problems, own_tags, read_tags
-from edge.plc.outputs import machine_of
+from edge.plc.outputs.machine import machine_of
+from edge.plc.outputs.table import manual_tags, output_problems, own_tags, read_tags
+from edge.plc.outputs.tag_failsafes import TagFailsafes
+from edge.plc.outputs.write_rules import WriteGate, answer, mode_tag, refusal, reply_is_allowed
 from edge.plc.poll import poll_groups
 from edge.plc.source import SourceLink
-from edge.plc.tag_failsafes import TagFailsafes
-from edge.plc.tags import Tag, load_tags
+from edge.plc.tags.lists import Tag, load_tags
 from edge.plc.told import (
     Counters,
     Decided,
@@ -40,7 +41,6 @@ from edge.plc.told import (
     WriteJob,
     Written,
 )  # fmt: skip
-from edge.plc.writes import WriteGate, answer, mode_tag, refusal, reply_is_allowed
 from edge.process import Process
 from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, WriteRefused

@@ -26,8 +26,8 @@ from edge.history.reconciliation_voice import ReconciliationVoice
 from edge.history.retention import Retention
 from edge.history.store import FILE, Store
 from edge.history.vitals import PERIOD_S, Scans, Vitals
-from edge.plc.deadband import deadbands
-from edge.plc.tags import source_tags
+from edge.plc.tags.deadband import deadbands
+from edge.plc.tags.lists import source_tags
 from edge.process import Process
 from schemas.evidence import Evidence
 from schemas.messages import Event, Insight, Output, Phase, Reading, Result, Severity, State

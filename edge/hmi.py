@@ -12,11 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
 from edge.flow import Flow
+from edge.host.web import listen, serve
 from edge.operator_page.page import OperatorPage
 from edge.operator_page.people import People
 from edge.operator_page.replays import Replays
 from edge.operator_page.store import PageStore
-from edge.operator_page.web import application, listen, serve
+from edge.operator_page.web import CONNECTIONS, PatientProtocol, application
 from edge.process import Process
 from schemas.errors import SettingsError
 from schemas.messages import Event, Frame, Insight, Output, Result, Status
@@ -51,7 +52,10 @@ async def main(process: Process) -> None:
     if settings.hmi is None:
         raise SettingsError([f"{process.home}/device.toml has no [hmi]; write that table to have the operators' page"])
     hmi = settings.hmi
-    with listen(hmi.host, hmi.port) as listener, ThreadPoolExecutor(1, "hmi-store") as thread:
+    with (
+        listen(hmi.host, hmi.port, "the operators' page", "hmi") as listener,
+        ThreadPoolExecutor(1, "hmi-store") as thread,
+    ):
         store = PageStore(process.home)
         try:
             page = OperatorPage(process, hmi, store, thread)
@@ -62,6 +66,6 @@ async def main(process: Process) -> None:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(page.keep_time(), name="time")
                     tasks.create_task(_watch(process, page), name="watch")
-                    tasks.create_task(serve(app, listener), name="serve")
+                    tasks.create_task(serve(app, listener, PatientProtocol, CONNECTIONS, keep_alive_s=30), name="serve")
         finally:
             store.close()

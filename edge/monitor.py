@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Final
 from bus import Delivery
 from edge.host import metric_names as names
 from edge.host.metric_file import MetricView, look, metric_folder
+from edge.host.web import listen, serve
 from edge.inference.reasons import LATE
 from edge.line.plan import wanted
 from edge.monitoring.exposition import Known, families, rendered
 from edge.monitoring.models import ModelFolder, ModelMetadata
 from edge.monitoring.readiness import Answers, Readiness, Reason
-from edge.monitoring.web import ServerMetadata, application, listen, serve
+from edge.monitoring.web import CONNECTIONS, BoundedProtocol, ServerMetadata, application
 from edge.processes import RUNTIME
 from schemas.messages import Slot, State, Status
 from schemas.topics import SLOT_STATE, STATUS
@@ -145,10 +146,11 @@ async def main(process: Process) -> None:
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # a broken request is not ours to log, one line each
     settings = process.settings.monitor
     monitor = Monitor(process)
-    with listen(settings.host, settings.port) as listener:
+    with listen(settings.host, settings.port, "the monitor", "monitor") as listener:
         await process.read(STATUS, Status, monitor.status)
         await process.read(SLOT_STATE, Slot, monitor.slot)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(monitor.keep_looking(), name="look")
-            tasks.create_task(serve(application(monitor), listener), name="serve")
+            serving = serve(application(monitor), listener, BoundedProtocol, CONNECTIONS)
+            tasks.create_task(serving, name="serve")
             process.report(State.ACTIVE)

@@ -63,7 +63,7 @@ class Source(Section):
 
 
 class Outputs(Section):
-    """Where a pipeline's decisions go: tags of one source, `rw` where the device writes them (edge/plc/output_tags.py).
+    """Where a pipeline's decisions go: tags of one source, `rw` where the device writes them.
 
     `verdict` is written before `part` and `result_id` (whose change latches it in the PLC). `failsafe` is the verdict
     tag's value for anything but a timely OK. No decision or self-test for `lease_ms`: fail-safe, latched until `rearm`

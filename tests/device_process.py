@@ -15,7 +15,7 @@ from pathlib import Path
 
 from edge import process, processes
 from edge.connectors import Connector, modbus
-from edge.plc.tags import Native, Tag
+from edge.plc.tags.lists import Native, Tag
 from edge.settings import Source
 from schemas.messages import Sample
 

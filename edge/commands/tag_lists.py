@@ -18,8 +18,8 @@ from edge.connectors import Plans, driver_names, load_driver
 from edge.plc.imports import Export, Found, read_export
 from edge.plc.planning import Planned
 from edge.plc.poll import poll_groups
-from edge.plc.tag_parsing import parse_row
-from edge.plc.tags import Tag, load_tags
+from edge.plc.tags.lists import Tag, load_tags
+from edge.plc.tags.parsing import parse_row
 from edge.settings import Source, load_settings
 from schemas.errors import SettingsError, TagError
 from schemas.topics import READING, slug

@@ -20,8 +20,8 @@ from edge.commissioning.steps import STEPS, Step
 from edge.commissioning.terminal import Terminal
 from edge.config.contents import missing_models
 from edge.config.files import read_settings
-from edge.plc.tag import Tag
-from edge.plc.tags import source_tags
+from edge.plc.tags.lists import source_tags
+from edge.plc.tags.tag import Tag
 from edge.settings import Settings
 from schemas.errors import StartError
 from schemas.messages import Status

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal
 
-from edge.plc.outputs import plc_watchdog_ms
+from edge.plc.outputs.machine import plc_watchdog_ms
 from edge.processes import CONNECT, RUNTIME
 from edge.settings import Outputs, Source
 from edge.supervision.child import ABORT_S

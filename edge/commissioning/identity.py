@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edge.commands.installation import DISTRIBUTION
 from edge.commissioning.record import Model, Plc, Subject
-from edge.plc.tag import Tag
+from edge.plc.tags.tag import Tag
 from edge.settings import Settings
 
 

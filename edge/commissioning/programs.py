@@ -8,8 +8,8 @@ from typing import Final
 
 from edge.commissioning.identity import sha256
 from edge.commissioning.record import Program
-from edge.plc.ladder_text import ladder, scl, structured_text
-from edge.plc.tag import Tag
+from edge.plc.outputs.ladder_text import ladder, scl, structured_text
+from edge.plc.tags.tag import Tag
 from edge.settings import Outputs, Settings
 
 FOLDER: Final = "plc-programs"

@@ -6,7 +6,7 @@ from typing import Final
 
 from edge.commissioning.heard import Heard
 from edge.commissioning.record import Figure, Row, Verdict, found, holds, told
-from edge.plc.output_tags import used
+from edge.plc.outputs.table import used
 from edge.settings import Outputs
 
 PRICE: Final = {

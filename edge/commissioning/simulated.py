@@ -19,7 +19,7 @@ from edge.commissioning.progress import Progress
 from edge.commissioning.pulling import PIPELINE, Puller
 from edge.commissioning.record import Acceptance, Row, found, holds, overall, skipped
 from edge.commissioning.simulated_line import simulated_line
-from edge.plc.tags import source_tags
+from edge.plc.tags.lists import source_tags
 from edge.settings import load_settings
 from schemas.errors import StartError
 

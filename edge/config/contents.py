@@ -24,9 +24,9 @@ from edge.inference.steps import op_names, read_options
 from edge.models.contract import CONTRACT_FILE, newest_version
 from edge.models.slot_store import PINNED_FILE
 from edge.plc.alive import alive_problems
-from edge.plc.output_tags import HOOKS, output_problems
-from edge.plc.tag_rows import read_rows
-from edge.plc.tags import KEYS, Tag, load_tags
+from edge.plc.outputs.table import HOOKS, output_problems
+from edge.plc.tags.lists import KEYS, Tag, load_tags
+from edge.plc.tags.rows import read_rows
 from edge.settings import Outputs, Settings, Source
 from schemas.errors import ContractError, SettingsError
 

@@ -16,7 +16,7 @@ from typing import Protocol, cast, runtime_checkable
 
 from edge.plc.browsing import Bounds, Offered
 from edge.plc.planning import Planned
-from edge.plc.tags import Native, Tag
+from edge.plc.tags.lists import Native, Tag
 from edge.settings import Source
 from schemas.errors import SettingsError
 from schemas.messages import Sample

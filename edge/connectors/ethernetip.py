@@ -1,7 +1,7 @@
 """EtherNet/IP: Logix and Micro800 tags, CIP attributes. Options: `family`, `slot`, `route`, `size`, `items`.
 
-Of pycomm3 its session, its Forward Open and its paths; not its reads, see `edge/plc/cip_session.py`, and not its tag
-upload, see `edge/plc/cip_browse.py`.
+Of pycomm3 its session, its Forward Open and its paths; not its reads, see `edge/plc/cip/session.py`, and not its tag
+upload, see `edge/plc/cip/browse.py`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pydantic import Field
 
 from edge.config.section import Section
 from edge.plc.browsing import Bounds, Offered
-from edge.plc.cip_browse import Upload
-from edge.plc.cip_points import (
+from edge.plc.cip.browse import Upload
+from edge.plc.cip.points import (
     READ_FRAGMENT,
     SEVERAL,
     Ask,
@@ -24,13 +24,13 @@ from edge.plc.cip_points import (
     multi_reads,
     point_of,
 )  # fmt: skip
-from edge.plc.cip_points import planned as planned_request
-from edge.plc.cip_replies import EMBEDDED, Reply, reply_of, several
-from edge.plc.cip_session import LARGE, SMALL, WIRE_ERRORS, CipSession
-from edge.plc.cip_values import Held, check_type, decode, encode, held_of, masks
+from edge.plc.cip.points import planned as planned_request
+from edge.plc.cip.replies import EMBEDDED, Reply, reply_of, several
+from edge.plc.cip.session import LARGE, SMALL, WIRE_ERRORS, CipSession
+from edge.plc.cip.values import Held, check_type, decode, encode, held_of, masks
 from edge.plc.options import parse_options
 from edge.plc.planning import Planned, Plans
-from edge.plc.tags import Native, Tag
+from edge.plc.tags.lists import Native, Tag
 from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, TagError
 from schemas.messages import Quality, Sample

@@ -1,4 +1,4 @@
-"""Modbus TCP: a device, or a gateway with several units. Its logic, shared with RTU, is edge/plc/modbus_link.py.
+"""Modbus TCP: a device, or a gateway with several units. Its logic, shared with RTU, is edge/plc/modbus/link.py.
 
 pymodbus' synchronous client: its asynchronous one is 3 to 5 times slower, and the source has a thread of its own. Its
 defaults are 3 s and 3 retries, 12 s for one wrong unit id: both are set. A refusal is a response, not an exception.
@@ -16,22 +16,22 @@ from pymodbus.client import ModbusTcpClient
 from pymodbus.exceptions import ConnectionException, ModbusException
 from pymodbus.pdu import ModbusPDU
 
-from edge.plc.modbus_link import (
+from edge.plc.modbus.link import (
     ADDRESSES as SHARED_ADDRESSES,
 )
-from edge.plc.modbus_link import (
+from edge.plc.modbus.link import (
     SHARED_OPTIONS,
     ModbusConnector,
     ModbusOptions,
     checked,
     plan_scan,
 )
-from edge.plc.modbus_requests import HoldingRegisters, InputRegisters
-from edge.plc.modbus_units import NoAnswer
+from edge.plc.modbus.registers import Area, point_of
+from edge.plc.modbus.requests import HoldingRegisters, InputRegisters
+from edge.plc.modbus.units import NoAnswer
 from edge.plc.options import parse_options
 from edge.plc.planning import Planned
-from edge.plc.registers import Area, point_of
-from edge.plc.tags import Tag
+from edge.plc.tags.lists import Tag
 from edge.settings import Source
 from schemas.errors import ConnectorError
 

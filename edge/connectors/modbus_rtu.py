@@ -1,4 +1,4 @@
-"""Modbus RTU: one serial line with one unit or several. Its logic, shared with TCP, is edge/plc/modbus_link.py.
+"""Modbus RTU: one serial line with one unit or several. Its logic, shared with TCP, is edge/plc/modbus/link.py.
 
 RTU's answers have no number: a late answer looks like that to the next request. So a unit whose answer was lost is out
 of step, and so is each unit at first: it is asked nothing before it has answered a read of a table that none of its
@@ -18,23 +18,23 @@ from pydantic import Field
 from pymodbus.exceptions import ConnectionException, ModbusException
 from pymodbus.pdu import ModbusPDU
 
-from edge.plc.modbus_link import (
+from edge.plc.modbus.link import (
     ADDRESSES as SHARED_ADDRESSES,
 )
-from edge.plc.modbus_link import (
+from edge.plc.modbus.link import (
     SHARED_OPTIONS,
     ModbusConnector,
     ModbusOptions,
     checked,
     plan_scan,
 )
-from edge.plc.modbus_requests import read_of
-from edge.plc.modbus_units import NoAnswer, Unanswered
+from edge.plc.modbus.registers import Area, point_of
+from edge.plc.modbus.requests import read_of
+from edge.plc.modbus.serial_line import LineSettings, SerialLine
+from edge.plc.modbus.units import NoAnswer, Unanswered
 from edge.plc.options import parse_options
 from edge.plc.planning import Planned
-from edge.plc.registers import Area, point_of
-from edge.plc.serial_line import LineSettings, SerialLine
-from edge.plc.tags import Tag
+from edge.plc.tags.lists import Tag
 from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, TagError
 

@@ -1,4 +1,4 @@
-"""OPC UA, as a client. The session is `edge/plc/opcua_session.py`; certificates and passwords come as files.
+"""OPC UA, as a client. The session is `edge/plc/opcua/session.py`; certificates and passwords come as files.
 
 A scan is few Read calls of up to `max_nodes`, or what the server says it takes. What the server finds too large, or
 what holds a value that can't be decoded, is halved until the node is alone; the halves are kept.
@@ -17,14 +17,14 @@ from pydantic import Field, model_validator
 
 from edge.config.section import Section
 from edge.plc.browsing import Bounds, Offered
-from edge.plc.node_ids import NodeName, node_name, planned_reads
-from edge.plc.opcua_browse import Tree
-from edge.plc.opcua_security import read_credentials, read_secret
-from edge.plc.opcua_session import Session, Terms
-from edge.plc.opcua_values import kind_of, reason, sample_of, variant_of
+from edge.plc.opcua.browse import Tree
+from edge.plc.opcua.node_ids import NodeName, node_name, planned_reads
+from edge.plc.opcua.security import read_credentials, read_secret
+from edge.plc.opcua.session import Session, Terms
+from edge.plc.opcua.values import kind_of, reason, sample_of, variant_of
 from edge.plc.options import parse_options
 from edge.plc.planning import Planned
-from edge.plc.tags import Native, Tag
+from edge.plc.tags.lists import Native, Tag
 from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, TagError
 from schemas.messages import Quality, Sample

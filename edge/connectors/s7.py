@@ -20,13 +20,11 @@ from snap7.error import S7Error, S7TimeoutError
 from snap7.s7protocol import S7Protocol, S7UserDataGroup
 
 from edge.config.section import Section
-from edge.plc.batches import Decoding
 from edge.plc.browsing import Bounds, Offered
-from edge.plc.forms import Kind
 from edge.plc.options import parse_options
 from edge.plc.planning import Planned, Plans
-from edge.plc.s7_browse import DB, Cpu, browse, told
-from edge.plc.s7_points import (
+from edge.plc.s7.browse import DB, Cpu, browse, told
+from edge.plc.s7.points import (
     LARGEST_PDU,
     MAX_ITEMS,
     SMALLEST_PDU,
@@ -38,10 +36,12 @@ from edge.plc.s7_points import (
     point_of,
     ranges,
 )  # fmt: skip
-from edge.plc.s7_points import planned as planned_request
-from edge.plc.s7_replies import Refused, pdu_of, read_items, written
-from edge.plc.s7_values import check_room, encode, header_size, placed
-from edge.plc.tags import Native, Tag
+from edge.plc.s7.points import planned as planned_request
+from edge.plc.s7.replies import Refused, pdu_of, read_items, written
+from edge.plc.s7.values import check_room, encode, header_size, placed
+from edge.plc.tags.batches import Decoding
+from edge.plc.tags.forms import Kind
+from edge.plc.tags.lists import Native, Tag
 from edge.settings import Source
 from schemas.errors import ConnectorError, TagError
 from schemas.messages import Quality, Sample

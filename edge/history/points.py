@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from edge.plc.deadband import moved
+from edge.plc.tags.deadband import moved
 from schemas.messages import Event, Insight, Output, Quality, Reading, Result, Sample, Value
 from schemas.topics import Place
 

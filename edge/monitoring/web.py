@@ -6,13 +6,10 @@ Source of the /v2 paths: KServe, Open Inference Protocol v2 (health, server and 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
-from collections.abc import Awaitable, Callable, Generator
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
 
 import msgspec
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,12 +18,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edge.monitoring.models import ModelMetadata
 from edge.monitoring.readiness import Reason
-from schemas.errors import StartError
 
 CONNECTIONS: Final = 32  # answered at once; a few more are told to come again, the rest is cut off
 CUT_OFF: Final = 64
 REQUEST_S: Final = 10.0  # from a connection to the end of its one answer
-HEAD_BYTES: Final = 16_384
 JSON: Final = "application/json"
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -155,53 +150,3 @@ class BoundedProtocol(H11Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
         super().connection_lost(exc)
-
-
-class Server(uvicorn.Server):
-    """uvicorn without its own signal handlers: the process ends it."""
-
-    def __init__(self, app: Starlette) -> None:
-        """Serve `app`."""
-        http: Any = BoundedProtocol  # uvicorn takes a class, which its annotation has for asyncio.Protocol alone
-        super().__init__(
-            uvicorn.Config(
-                app, http=http, loop="none", lifespan="off", ws="none", access_log=False, log_config=None,
-                server_header=False, proxy_headers=False, limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=1,
-                h11_max_incomplete_event_size=HEAD_BYTES,
-            )
-        )  # fmt: skip
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Leave them alone."""
-        yield
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket.
-
-    Raises:
-        StartError: the address is not ours, or the port is taken.
-    """
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(CUT_OFF)
-    except OSError as error:
-        listener.close()
-        raise StartError(
-            f"the monitor can't listen on {host}:{port} ({error.strerror}); choose another port in [monitor]"
-        ) from error
-    return listener
-
-
-async def serve(app: Starlette, listener: socket.socket) -> None:
-    """Serve until cancelled."""
-    server = Server(app)
-    running = asyncio.ensure_future(server.serve(sockets=[listener]))
-    try:
-        await asyncio.shield(running)
-    finally:
-        server.should_exit = True
-        await asyncio.wait([running], timeout=2.0)

@@ -16,7 +16,7 @@ from edge.opcua_server.limits import CONTINUATIONS, HISTORY_NODES, HISTORY_VALUE
 from edge.opcua_server.nodes import ORGANIZES, Ids, Nodes, read, standard
 from edge.opcua_server.space import variant_of
 from edge.opcua_server.walks import Historized
-from edge.plc.tags import Tag
+from edge.plc.tags.lists import Tag
 from edge.settings import Settings
 
 _CONFIGURED: Final = standard(Ids.HasHistoricalConfiguration)

@@ -15,9 +15,9 @@ from edge.opcua_server.nodes import NAMESPACE, Nodes
 from edge.opcua_server.space import Space
 from edge.opcua_server.walks import Historized
 from edge.opcua_server.writing import Target
-from edge.plc.output_tags import manual_tags, own_tags
-from edge.plc.tags import Access, Tag, source_tags
-from edge.plc.writes import mode_tag
+from edge.plc.outputs.table import manual_tags, own_tags
+from edge.plc.outputs.write_rules import mode_tag
+from edge.plc.tags.lists import Access, Tag, source_tags
 from edge.processes import PROCESSES
 from edge.settings import Settings
 

@@ -18,7 +18,7 @@ from asyncua.ua.status_codes import StatusCodes
 from edge.opcua_server.fields import HEALTH, INSIGHT, MODEL, OUTPUT, RESULT, SLOT, Field
 from edge.opcua_server.nodes import COMPONENT, FOLDER, ORGANIZES, Ids, New, Nodes, standard, string_id
 from edge.opcua_server.units import information
-from edge.plc.tags import Tag
+from edge.plc.tags.lists import Tag
 from schemas.messages import LINK_LOST, Insight, Quality, Reading, Result, Sample, Slot, Status, Value
 from schemas.topics import Place
 

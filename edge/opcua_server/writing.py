@@ -16,8 +16,8 @@ from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 
 from edge.opcua_server.space import variant_of
-from edge.plc.tag import Tag
-from edge.plc.tags import coerce
+from edge.plc.tags.lists import coerce
+from edge.plc.tags.tag import Tag
 from schemas.errors import TagError
 from schemas.messages import ReplyCode, Value
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
-from collections.abc import Generator
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import msgspec
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -38,7 +34,6 @@ from edge.operator_page.pictures import kind_of_image
 from edge.operator_page.replays import Replays
 from edge.operator_page.stream import Streams
 from edge.operator_page.views import SessionView
-from schemas.errors import StartError
 from schemas.topics import Place
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -210,7 +205,7 @@ def _file(path: Path, caching: str) -> Response:
     return FileResponse(path, media_type=_KINDS[path.suffix], headers={"Cache-Control": caching})
 
 
-class _Protocol(H11Protocol):
+class PatientProtocol(H11Protocol):
     """A connection that ends if its first request does not come in time."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
@@ -222,48 +217,3 @@ class _Protocol(H11Protocol):
         asked = cast("object | None", self.cycle)  # None until then, whatever its annotation says
         if asked is None and not self.transport.is_closing():
             self.transport.abort()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handlers: the process ends it."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket.
-
-    Raises:
-        StartError: the address is not ours, or the port is taken.
-    """
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(CONNECTIONS)
-    except OSError as error:
-        listener.close()
-        raise StartError(
-            f"the operators' page can't listen on {host}:{port} ({error.strerror}); choose another port in [hmi]"
-        ) from error
-    return listener
-
-
-async def serve(app: Starlette, listener: socket.socket) -> None:
-    """Serve until cancelled."""
-    http: Any = _Protocol  # uvicorn takes a class, which its annotation has for asyncio.Protocol alone
-    server = _Server(
-        uvicorn.Config(
-            app, http=http, loop="none", lifespan="off", ws="none", access_log=False, log_config=None,
-            server_header=False, proxy_headers=False, limit_concurrency=CONNECTIONS, timeout_keep_alive=30,
-            timeout_graceful_shutdown=1, h11_max_incomplete_event_size=16_384,
-        )
-    )  # fmt: skip
-    running = asyncio.ensure_future(server.serve(sockets=[listener]))
-    try:
-        await asyncio.shield(running)
-    finally:
-        server.should_exit = True
-        await asyncio.wait([running], timeout=2.0)

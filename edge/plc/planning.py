@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
-from edge.plc.tag import Tag
+from edge.plc.tags.tag import Tag
 
 
 class Spot(Protocol):

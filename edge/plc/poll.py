@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from edge.plc.tags import Tag
+from edge.plc.tags.lists import Tag
 
 _MS = 1_000_000
 

@@ -20,11 +20,11 @@ from msgspec import structs
 
 from edge.connectors import Connector
 from edge.plc.alive import Alive
-from edge.plc.output_writer import OutputWriter
-from edge.plc.outputs import OutputsMachine
+from edge.plc.outputs.machine import OutputsMachine
+from edge.plc.outputs.tag_failsafes import TagFailsafes
+from edge.plc.outputs.writer import OutputWriter
 from edge.plc.poll import PollGroup, most_urgent
-from edge.plc.tag_failsafes import TagFailsafes
-from edge.plc.tags import Tag
+from edge.plc.tags.lists import Tag
 from edge.plc.told import Counters, Decided, LinkChange, Tell, WriteJob, Written
 from schemas.errors import ConnectorError, TagError, WriteRefused
 from schemas.messages import LINK_LOST, Decision, Proof, Quality, Reading, ReplyCode, Sample

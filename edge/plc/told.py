@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge.plc.outputs import Change, Ownership
-from edge.plc.tags import Native, Tag
+from edge.plc.outputs.machine import Change, Ownership
+from edge.plc.tags.lists import Native, Tag
 from schemas.messages import Decision, Output, Reading, ReplyCode, Value
 
 

@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from bus.typed import Publisher
 from edge.host import metric_names as names
-from edge.plc.deadband import deadbands, moved
-from edge.plc.tags import Tag, source_tags
+from edge.plc.tags.deadband import deadbands, moved
+from edge.plc.tags.lists import Tag, source_tags
 from edge.process import Process
 from schemas.errors import Oversized
 from schemas.messages import Event, MesEvent, MesResult, Message, MesTag, Quality, Reading, Result, Value

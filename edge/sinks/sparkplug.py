@@ -22,7 +22,7 @@ from bus import Address, Delivery, Tls, Will
 from bus.client import ControlBus
 from bus.link import Backoff
 from edge.host import metric_names as names
-from edge.plc.tags import source_tags
+from edge.plc.tags.lists import source_tags
 from edge.process import Process
 from edge.settings import Sparkplug
 from edge.sparkplug.metrics import Table, historical

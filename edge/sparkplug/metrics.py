@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from edge.plc.deadband import moved
-from edge.plc.tags import Tag
+from edge.plc.tags.deadband import moved
+from edge.plc.tags.lists import Tag
 from edge.sparkplug.payload import DataType, Metric, Quality
 from schemas.messages import Event, Result, Sample, Value
 from schemas.messages import Quality as SiteQuality

@@ -81,7 +81,7 @@ def nested(figures: Mapping[str, Any]) -> dict[str, Any]:
 def _scan_table(found: Mapping[str, Scanned], targets: shown.Targets) -> Table:
     table = Table(title="one scan, milliseconds, medians over windows", title_justify="left")
     for column in ("", "bare p50", "p50", f"ratio ({SCAN_TARGET:g})", "bare p99", "p99", "p99.9", "steal"):
-        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+        table.add_column(column, justify="right" if column else "left")
     for one in found.values():
         for floor in one.floors:
             ratio, rounds = one.ratio(floor), one.rounds
@@ -135,7 +135,7 @@ def _isolation_table(found: Isolated, targets: shown.Targets) -> Table:
     table = Table(title=title, title_justify="left")
     target = f"ratio ({JITTER_TARGET:g})"
     for column in ("PLC is", "p50", "ratio", "p99", target, "of the period", "left out", "core"):
-        table.add_column(column, justify="right" if table.columns else "left", no_wrap=True)
+        table.add_column(column, justify="right" if table.columns else "left")
     for state in STATES:
         ratio = found.ratio(state, 99)
         cell = f"{ratio:.2f}"

@@ -13,10 +13,10 @@ import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, Final
 
 from tests.bench.machine import real_time
+from tests.opcua_certificates import URI
 
 WELL: Final = "well"
 # As the network sees each: a pulled plug (what is sent is taken and never answered), answers within the timeout but
@@ -104,9 +104,9 @@ def be_changing_plc(pipe: Connection, fifo: int) -> None:
     pipe.poll(None)
 
 
-def be_scada(pipe: Connection, endpoint: str, folder: Path, nodes: list[str]) -> None:
+def be_scada(pipe: Connection, endpoint: str, files: dict[str, str], nodes: list[str]) -> None:
     """An OPC UA client (asyncua's) that subscribes to nodes; for each number of seconds: how many changes came."""
-    asyncio.run(_watch(pipe, endpoint, folder, nodes))
+    asyncio.run(_watch(pipe, endpoint, files, nodes))
 
 
 class _Counted:
@@ -125,19 +125,15 @@ class _Counted:
         logging.getLogger(__name__).warning("the subscription has ended: %s", status)
 
 
-async def _watch(pipe: Connection, endpoint: str, folder: Path, nodes: list[str]) -> None:
+async def _watch(pipe: Connection, endpoint: str, files: dict[str, str], nodes: list[str]) -> None:
     from asyncua.client.client import Client
-    from asyncua.crypto.cert_gen import setup_self_signed_certificate
     from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
-    from cryptography.x509.oid import ExtendedKeyUsageOID
 
     logging.getLogger("asyncua").setLevel(logging.ERROR)  # it warns of each of our certificate's names
     pipe.send("here")
-    uri, key, certificate = "urn:plantedge:bench", folder / "scada-key.pem", folder / "scada.der"
-    await setup_self_signed_certificate(key, certificate, uri, "localhost", [ExtendedKeyUsageOID.CLIENT_AUTH], {})
     client = Client(endpoint, timeout=30, watchdog_intervall=30)  # it gives a busy server up after one second
-    client.application_uri = uri
-    await client.set_security(SecurityPolicyBasic256Sha256, certificate, key)
+    client.application_uri = URI
+    await client.set_security(SecurityPolicyBasic256Sha256, files["certificate"], files["key"])
     counted = _Counted()
     async with client:
         index = await client.get_namespace_index("urn:plantedge:device")

@@ -17,6 +17,7 @@ import psutil
 
 from bus.codec import decode
 from bus.mosquitto import free_port
+from edge.opcua_server.trust import CLIENTS, Folders
 from schemas.messages import Quality, Reading
 from schemas.topics import READING
 from tests.bench.cast import Cast
@@ -24,6 +25,7 @@ from tests.bench.plc_players import be_changing_plc, be_scada
 from tests.bench.raw_mqtt import RawMqtt, payload_of
 from tests.bench.windows import until
 from tests.device import Device
+from tests.opcua_certificates import party
 from tests.peers.modbus_peer import modbus_peer
 
 TAGS: Final = 5000
@@ -118,14 +120,20 @@ def to_opcua(folder: Path, seconds: float, advance: Callable[[], object]) -> lis
         device.add("device.toml", SOURCE.format(name="plc", port=port, period=CHANGES_MS))
         device.add("device.toml", OPCUA.format(endpoint=endpoint, tick=CHANGES_MS))
         device.write("tags/plc.csv", _tag_list(SUBSCRIBED[-1]))
+        mine, lists = party("PlantEdgeBench", 31), Folders(device.home / CLIENTS)
+        lists.make()
+        mine.put(lists.trusted)
+        files = mine.files(device.home, "scada")
         device.start_broker()
         server = psutil.Process(device.start("opcua").pid)
         device.start("connect@plc")
         until(lambda: _listens(endpoint), UP_S, "the OPC UA server listens")
         for count in SUBSCRIBED:
             try:
-                rates.append(_subscribed(device, server, endpoint, count, seconds))
+                rates.append(_subscribed(device, server, endpoint, files, count, seconds))
             except RuntimeError as error:  # under too much of it the client's connection breaks
+                if not rates:
+                    raise
                 logging.getLogger(__name__).warning("%d tags: %s", count, error)
                 rates.append(Rate(count * 1e3 / CHANGES_MS, 0.0, 0.0))
             advance()
@@ -135,11 +143,13 @@ def to_opcua(folder: Path, seconds: float, advance: Callable[[], object]) -> lis
     return rates
 
 
-def _subscribed(device: Device, server: psutil.Process, endpoint: str, count: int, seconds: float) -> Rate:
+def _subscribed(
+    device: Device, server: psutil.Process, endpoint: str, files: dict[str, str], count: int, seconds: float
+) -> Rate:
     root = "/".join((device.place.site, device.place.line, device.place.node))
     nodes = [f"{root}/Sources/plc/R{at}" for at in range(count)]
     with contextlib.closing(Cast()) as cast:
-        scada, _ = cast.add(be_scada, endpoint, device.home, nodes)
+        scada, _ = cast.add(be_scada, endpoint, files, nodes)
         _told(scada, SUBSCRIBE_S, device)
         came, spent = 0.0, 0.0
         for length in (WARM_S, seconds):

@@ -19,7 +19,7 @@ from snap7.client import Client as S7Client
 from snap7.util import get_real
 
 from edge.connectors import load_driver, open_surveyed
-from edge.plc.tags import Tag
+from edge.plc.tags.lists import Tag
 from edge.settings import Source
 from schemas.messages import Sample
 from tests.bench.machine import real_time

@@ -27,6 +27,8 @@ from tests.bench.plc_scan import Match, Scanned, Side, modbus
 from tests.bench.windows import Rounds, Window, interleave, p50, per_second
 from tests.edge.small_models import SHAPE, write_classifier
 
+pytestmark = pytest.mark.alone
+
 HERE = Path(__file__).resolve().parent
 
 

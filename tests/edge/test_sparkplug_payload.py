@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge.plc.tags import Tag
+from edge.plc.tags.lists import Tag
 from edge.sparkplug.metrics import Table, type_of
 from edge.sparkplug.payload import DataType, Metric, decode_commands, encode
 from schemas.errors import CodecError

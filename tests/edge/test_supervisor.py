@@ -21,6 +21,8 @@ from edge.supervision.run_state import Phase, RunState, log_file, own_state, rea
 from edge.supervision.supervisor import Supervisor, already_running
 from schemas.errors import StartError
 
+pytestmark = pytest.mark.alone
+
 NOTIFY = """
 import os, signal, socket, sys, time
 def say(state):

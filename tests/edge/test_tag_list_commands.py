@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge.commands.tag_lists import check, import_tags
-from edge.plc.tags import load_tags
+from edge.plc.tags.lists import load_tags
 from schemas.errors import SettingsError
 from tests.conftest import ROOT
 

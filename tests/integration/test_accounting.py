@@ -14,6 +14,8 @@ from tests.conftest import ROOT
 from tests.integration.account import EXPLAINED, FATES, Frames, frames_of, kept, repeated, tell, verdicts
 from tests.integration.running_line import BULK, PIPELINE, Observer, RunningLine, stored, until
 
+pytestmark = pytest.mark.alone
+
 PARTS_PER_S = 200.0
 CAMERA = "camera-cam1"
 WINDOWS_S = 40.0  # insights come every 10 s, later on a machine that has no time

@@ -18,7 +18,7 @@ from schemas.messages import ConfigSet, ConfigState, Desired, Reply, State, Stat
 from schemas.topics import CONFIG_SET, CONFIG_STATE, DESIRED, REPLY, STATUS
 from tests.device import Device, Heard, User
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(90)]
 USERS = ("agent", "mirror", "cli", "uplink")
 
 

@@ -20,7 +20,7 @@ from schemas.messages import Phase, Quality, State
 from schemas.topics import EVENT, FRAME, STATUS
 from tests.device import Device
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 CAMERA = """
 [cameras.cam1]

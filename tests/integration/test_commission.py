@@ -24,7 +24,7 @@ from edge.supervision.run_state import Phase, read_state
 from schemas.errors import StartError
 from tests.integration.test_up import nothing_left
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(400)]
 RUN_S = 300.0
 COMMISSION = [sys.executable, "-P", "-m", "edge.cli", "commission"]
 

@@ -13,7 +13,7 @@ from tests.plc_line import PlcLine
 
 BOUND_MS = 500.0  # the lease, and the PLC's watchdog
 SLACK_MS = 500.0  # of a busy machine
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

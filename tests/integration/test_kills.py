@@ -35,6 +35,8 @@ from tests.integration.running_line import (
 )
 from tests.integration.test_accounting import FIGURES
 
+pytestmark = pytest.mark.alone
+
 PARTS_PER_S = 20.0
 LEASE_S = 0.5  # outputs.cap_inspection.lease_ms of the demo
 WATCHDOG_S = 0.5  # of the simulated PLC

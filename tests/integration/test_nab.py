@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 
 from edge.connectors import load_driver
 from edge.models.contract import Contract
-from edge.plc.tags import Tag
+from edge.plc.tags.lists import Tag
 from edge.settings import Source
 from schemas.messages import Phase, Quality, Sample
 from schemas.topics import EVENT, READING, RESULT, SLOT_STATE

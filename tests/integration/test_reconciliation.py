@@ -8,7 +8,7 @@ from schemas.topics import EVENT, OUTPUT, RESULT, STATUS
 from tests.device import Device
 from tests.edge.test_reconciliation import output, result
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 LINE = """
 [sources.plc]

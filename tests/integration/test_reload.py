@@ -8,7 +8,7 @@ from tests.device import Device
 from tests.edge.slot_line import LINE, USERS, SlowDisk, slot_line
 from tests.edge.small_models import write_classifier
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 
 @pytest.fixture

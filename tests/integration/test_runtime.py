@@ -33,7 +33,7 @@ from schemas.topics import (
 from tests.device import Device
 from tests.edge.small_models import LENGTH, SHAPE, TAGS, seal, write_anomaly, write_classifier
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 USERS = ("runtime-safety", "camera-cam1", "connect-plant", "agent", "historian", "cli")
 LINE = """

@@ -17,7 +17,7 @@ from schemas.topics import DECISION, EVENT, EVIDENCE, FRAME, READING, RESULT, SL
 from tests.device import Device
 from tests.edge.small_models import write_classifier
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 LARGE = (240, 240, 3)  # 172,800 bytes: over what travels on the bus by default
 USERS = ("camera-cam1", "runtime-safety", "connect-plc", "connect-test", "historian", "agent")

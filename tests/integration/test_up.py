@@ -19,7 +19,7 @@ import pytest
 
 from edge.supervision.run_state import read_state
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(150)]
 READY_S = 90.0
 
 

@@ -17,7 +17,7 @@ from edge.supervision.run_state import read_state
 from tests.conftest import PEERS, absent
 from tests.integration.test_up import asked, nothing_left, started, until_ready
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(200)]
 
 
 @pytest.fixture

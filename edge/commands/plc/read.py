@@ -11,7 +11,7 @@ from rich.text import Text
 
 from edge.commands.plc.shown import clean, clock, console, iso, quality_text, sample_json, table, value_text
 from edge.commands.plc.target import Scan, Target, connected, scan, tags_of, target_of
-from edge.plc.tag import Tag
+from edge.plc.tags.tag import Tag
 
 HEADS = ("tag", "address", "value", "unit", "time", "quality")
 

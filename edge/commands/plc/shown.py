@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from edge.plc.tag import Tag
+from edge.plc.tags.tag import Tag
 from schemas.messages import Quality, Sample, Value
 
 STYLES: Final = {Quality.GOOD: "green", Quality.UNCERTAIN: "yellow", Quality.BAD: "bold red"}

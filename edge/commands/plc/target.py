@@ -18,10 +18,10 @@ from edge.commands.bus import value_of
 from edge.commands.device import device_home
 from edge.config.problems import nearest
 from edge.connectors import Connector, Driver, Located, load_driver, open_surveyed
-from edge.plc.forms import form_of
-from edge.plc.tag import KEYS, Access, Tag
-from edge.plc.tag_parsing import parse_row
-from edge.plc.tags import load_tags
+from edge.plc.tags.forms import form_of
+from edge.plc.tags.lists import load_tags
+from edge.plc.tags.parsing import parse_row
+from edge.plc.tags.tag import KEYS, Access, Tag
 from edge.settings import Source, load_settings
 from schemas.errors import SettingsError, StartError, TagError
 from schemas.messages import Quality, Sample

@@ -17,7 +17,7 @@ from edge.commands.plc.read import as_json
 from edge.commands.plc.shown import clean, clock, console, quality_text, table, value_text
 from edge.commands.plc.target import Scan, Target, connected, scan, tags_of, target_of
 from edge.connectors import Connector
-from edge.plc.tag import Tag
+from edge.plc.tags.tag import Tag
 from schemas.errors import ConnectorError
 from schemas.messages import Quality, Sample, Value
 

@@ -17,9 +17,9 @@ from edge.commands.plc.held import holder
 from edge.commands.plc.shown import clean, console, value_text
 from edge.commands.plc.target import Target, connected, scan, tags_of, target_of
 from edge.connectors import Connector
-from edge.plc.tag import Access, Native, Tag
-from edge.plc.tags import coerce
-from edge.plc.writes import same_value
+from edge.plc.outputs.write_rules import same_value
+from edge.plc.tags.lists import coerce
+from edge.plc.tags.tag import Access, Native, Tag
 from edge.supervision.run_state import command_name
 from schemas.errors import StartError, TagError
 from schemas.messages import Quality, Sample, Value

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from edge.plc.forms import MAX_COUNT
 from edge.plc.imports import Export, Found
+from edge.plc.tags.forms import MAX_COUNT
 
 _MAX_TAGS: Final = 50_000
 _ELEMENTARY: Final = {

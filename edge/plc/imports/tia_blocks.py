@@ -13,11 +13,11 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from edge.plc.forms import MAX_COUNT
 from edge.plc.imports import Export, Found
 from edge.plc.imports.block_source import Block, Member, blocks_of
 from edge.plc.imports.s7_types import S7Type, array_of, elementary
 from edge.plc.imports.tia import data_block
+from edge.plc.tags.forms import MAX_COUNT
 from schemas.errors import SettingsError
 
 _NUMBER: Final = re.compile(r"^DB(\d+)$", re.IGNORECASE)

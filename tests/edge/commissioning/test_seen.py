@@ -15,7 +15,7 @@ from edge.commissioning.programs import write_programs
 from edge.commissioning.record import Mark, Verdict, judged
 from edge.commissioning.signals import signals_row
 from edge.commissioning.steps import STEPS
-from edge.plc.tags import source_tags
+from edge.plc.tags.lists import source_tags
 from edge.settings import load_settings
 from schemas.messages import Event, Outcome, Output, Phase, Quality, Reading, Result, Severity
 from schemas.messages import Latency as Parts

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from edge.plc.alive import Alive, alive_problems
-from edge.plc.tags import Tag
+from edge.plc.tags.lists import Tag
 from edge.settings import Source
 from schemas.messages import Phase, Quality, Sample
+
+pytestmark = pytest.mark.alone
 
 MS = 1_000_000
 BEAT = Tag(name="Plc.Heartbeat", address="ir:6", type="uint16", group="process")

@@ -6,12 +6,12 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.plc.batches import Decoding, Placed, sample_of
-from edge.plc.binary import FORMATS
 from edge.plc.planning import Plans
-from edge.plc.s7_points import point_of
-from edge.plc.s7_values import placed
-from edge.plc.tag import ORDERS, Tag
+from edge.plc.s7.points import point_of
+from edge.plc.s7.values import placed
+from edge.plc.tags.batches import Decoding, Placed, sample_of
+from edge.plc.tags.binary import FORMATS
+from edge.plc.tags.tag import ORDERS, Tag
 from schemas.messages import Quality, Sample
 
 ROOM = 96

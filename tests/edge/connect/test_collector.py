@@ -2,9 +2,9 @@
 
 import gc
 
-from edge.plc.batches import Decoding
-from edge.plc.registers import Held, plan, point_of
-from edge.plc.tags import Tag
+from edge.plc.modbus.registers import Held, plan, point_of
+from edge.plc.tags.batches import Decoding
+from edge.plc.tags.lists import Tag
 from schemas.messages import Quality, Sample
 
 TAGS = 5000

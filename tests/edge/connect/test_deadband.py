@@ -3,8 +3,8 @@
 import pytest
 
 from edge.history.points import PointMaker
-from edge.plc.deadband import deadbands, moved
-from edge.plc.tags import Tag
+from edge.plc.tags.deadband import deadbands, moved
+from edge.plc.tags.lists import Tag
 from edge.sinks.mes import REFRESH_S, TagChanges
 from schemas.messages import Quality, Reading, Sample, Value
 from schemas.topics import Place

@@ -13,7 +13,7 @@ from schemas.messages import Phase, Quality, Verdict
 from tests.device_process import HANG, WAKE
 
 LINE = ("--parts-per-s", "20", "--travel-ms", "100")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 async def let_parts_pass(made: Any, plant: Any, wait_until: Any) -> None:

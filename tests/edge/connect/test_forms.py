@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.connectors.modbus import check_address
-from edge.plc.binary import FORMATS, decode_numbers, encode_numbers, size_of
-from edge.plc.coercion import coerce, engineering, native
-from edge.plc.forms import BCD, INTEGERS, Kind, form_of
-from edge.plc.registers import decode, encode
-from edge.plc.tags import ORDERS, Access, Limit, Tag
-from edge.plc.writes import same_value
+from edge.plc.modbus.registers import decode, encode
+from edge.plc.outputs.write_rules import same_value
+from edge.plc.tags.binary import FORMATS, decode_numbers, encode_numbers, size_of
+from edge.plc.tags.coercion import coerce, engineering, native
+from edge.plc.tags.forms import BCD, INTEGERS, Kind, form_of
+from edge.plc.tags.lists import ORDERS, Access, Limit, Tag
 from schemas.errors import TagError
 from schemas.messages import Value
 

@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from edge.plc.output_tags import output_problems
-from edge.plc.outputs import NOTHING, OutputsMachine, Step
-from edge.plc.tag import Access, Tag
+from edge.plc.outputs.machine import NOTHING, OutputsMachine, Step
+from edge.plc.outputs.table import output_problems
+from edge.plc.tags.tag import Access, Tag
 from edge.settings import Outputs
 from schemas.messages import Phase, Verdict
 from tests.edge.connect.test_outputs_in_every_order import BOOT, MS, SHAKING, decision

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from edge.plc.ladder_page import FILE, page
-from edge.plc.ladder_text import ladder, scl, structured_text
-from edge.plc.output_tags import HOOKS, used
-from edge.plc.tag import Access, Tag
+from edge.plc.outputs.ladder_page import FILE, page
+from edge.plc.outputs.ladder_text import ladder, scl, structured_text
+from edge.plc.outputs.table import HOOKS, used
+from edge.plc.tags.tag import Access, Tag
 from edge.settings import Outputs
 from tests.conftest import ROOT
 
@@ -119,5 +119,5 @@ def test_the_watchdog_waits_for_five_heartbeats_and_no_less_than_half_a_second()
 
 
 def test_the_page_is_the_generated_one() -> None:
-    assert (ROOT / FILE).read_text() == page(), "run: python -m edge.plc.ladder_page"
+    assert (ROOT / FILE).read_text() == page(), "run: python -m edge.plc.outputs.ladder_page"
     assert all(f"| `{hook.key}` |" in page() for hook in HOOKS)

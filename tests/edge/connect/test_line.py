@@ -14,7 +14,7 @@ from edge.sim.parts import PartStream
 from schemas.messages import Phase, Quality, State, Verdict
 
 SLACK_MS = 800
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(120)]
 SLOW_LINE = ("--parts-per-s", "5", "--travel-ms", "150")
 
 

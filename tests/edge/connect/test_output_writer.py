@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from edge.plc.output_writer import OutputWriter
-from edge.plc.outputs import OutputsMachine
-from edge.plc.tag_failsafes import TagFailsafes
-from edge.plc.tags import Access, Native, Tag
+from edge.plc.outputs.machine import OutputsMachine
+from edge.plc.outputs.tag_failsafes import TagFailsafes
+from edge.plc.outputs.writer import OutputWriter
+from edge.plc.tags.lists import Access, Native, Tag
 from edge.plc.told import FailsafeChange, OutputRefused, Told
 from edge.settings import Outputs
 from schemas.errors import ConnectorError, TagError

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from edge.plc.output_tags import output_problems, own_tags
-from edge.plc.outputs import NOTHING, OutputsMachine, Step, machine_of
-from edge.plc.tags import Access, Tag
+from edge.plc.outputs.machine import NOTHING, OutputsMachine, Step, machine_of
+from edge.plc.outputs.table import output_problems, own_tags
+from edge.plc.tags.lists import Access, Tag
 from edge.settings import Outputs
 from schemas.messages import Decision, Phase, Proof, Verdict
 

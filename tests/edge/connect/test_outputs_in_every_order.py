@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.plc.outputs import OutputsMachine, Step
-from edge.plc.request_bits import Put
+from edge.plc.outputs.machine import OutputsMachine, Step
+from edge.plc.outputs.request_bits import Put
 from edge.settings import Outputs
 from schemas.messages import Decision, Phase, Proof, Verdict
 

@@ -1,8 +1,9 @@
-"""Two hundred parts a second: every verdict is in the PLC before its part is at the ejector."""
+"""Two hundred parts a second: no verdict goes to another part, none is lost; in time, on a quiet machine."""
 
 import asyncio
 import statistics
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from edge.sim.camera import Shot, read_shot
 from edge.sim.parts import PartStream
 from schemas.messages import Verdict
+
+pytestmark = pytest.mark.alone
 
 PARTS = 1000
 
@@ -27,11 +30,18 @@ async def shots(port: int) -> Any:
         writer.close()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(180)
-async def test_two_hundred_verdicts_a_second_all_arrive_in_time(
-    start_plant: Any, station: Any, leased: Any, wait_until: Any
-) -> None:
+@dataclass(frozen=True)
+class Pace:
+    """What came of the parts: how many in time, and the ms from each decision to the PLC's acknowledgement."""
+
+    decided: int
+    behind_ms: float
+    actuate_ms: list[float]
+    total_ms: list[float]
+
+
+async def run(start_plant: Any, station: Any, leased: Any, wait_until: Any) -> Pace:
+    """Decide on so many parts rightly; held to: no part is passed or rejected wrongly, each decision is told once."""
     plant = start_plant("--parts-per-s", "200", "--travel-ms", "60", "--defect-rate", "0.1")
     truth = PartStream(1, 0.1)
     made = await station(plant.modbus_port)
@@ -54,17 +64,39 @@ async def test_two_hundred_verdicts_a_second_all_arrive_in_time(
     assert after["missed_rejects"] == 0, "a bad part passed"
     assert after["false_rejects"] == before["false_rejects"], "a verdict went to another part"
     assert len({output.result_id for output in written()}) == len(written())
-    actuate = sorted(output.actuate_ms for output in written())
-    total = sorted(output.total_ms for output in written())
-    for name, times in (("decision to acknowledged", actuate), ("trigger to acknowledged", total)):
-        print(f"{name}: p50 {statistics.median(times):.2f} ms, p99 {times[len(times) * 99 // 100]:.2f} ms")
-    if after["max_behind_ms"] > 25:
-        pytest.skip(f"the machine is too busy to judge times: the plant itself was {after['max_behind_ms']} ms behind")
-    decided = sum(after[key] - before[key] for key in ("correct_rejects", "correct_passes"))
-    assert decided >= PARTS * 0.98
-    assert statistics.median(actuate) < 5
+    return Pace(
+        decided=sum(after[key] - before[key] for key in ("correct_rejects", "correct_passes")),
+        behind_ms=after["max_behind_ms"],
+        actuate_ms=sorted(output.actuate_ms for output in written()),
+        total_ms=sorted(output.total_ms for output in written()),
+    )
 
 
 def unwritten(made: Any) -> float:
     counters = made.seen.status[-1].counters
     return float(sum(counters.get(what, 0) for what in ("decisions_lost", "decisions_expired", "outputs_failed")))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+async def test_two_hundred_verdicts_a_second_go_each_to_its_part(
+    start_plant: Any, station: Any, leased: Any, wait_until: Any
+) -> None:
+    pace = await run(start_plant, station, leased, wait_until)
+    assert pace.decided > PARTS // 2, (
+        "a busy machine may be late, and each part is then rejected; not with most of them"
+    )
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(180)
+async def test_two_hundred_verdicts_a_second_all_arrive_in_time(
+    start_plant: Any, station: Any, leased: Any, wait_until: Any
+) -> None:
+    pace = await run(start_plant, station, leased, wait_until)
+    for name, times in (("decision to acknowledged", pace.actuate_ms), ("trigger to acknowledged", pace.total_ms)):
+        print(f"{name}: p50 {statistics.median(times):.2f} ms, p99 {times[len(times) * 99 // 100]:.2f} ms")
+    if pace.behind_ms > 25:
+        pytest.skip(f"the machine is too busy to judge times: the plant itself was {pace.behind_ms} ms behind")
+    assert pace.decided >= PARTS * 0.98
+    assert statistics.median(pace.actuate_ms) < 5

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edge.connectors.modbus import open_connector, planned
 from edge.plc.planning import Reach, Room, packets, runs
-from edge.plc.tags import Tag
+from edge.plc.tags.lists import Tag
 from edge.settings import Source
 from schemas.messages import Quality
 

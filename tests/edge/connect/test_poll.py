@@ -1,7 +1,7 @@
 """Poll groups keep their grid; a late scan is counted and never queued."""
 
 from edge.plc.poll import PollGroup, most_urgent, poll_groups
-from edge.plc.tags import Tag
+from edge.plc.tags.lists import Tag
 
 MS = 1_000_000
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.plc.registers import Area, decode, encode, plan, point_of
-from edge.plc.tags import INTEGERS, ORDERS, Access, Tag, coerce
+from edge.plc.modbus.registers import Area, decode, encode, plan, point_of
+from edge.plc.tags.lists import INTEGERS, ORDERS, Access, Tag, coerce
 from schemas.errors import TagError
 
 

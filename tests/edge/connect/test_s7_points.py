@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from edge.connectors.s7 import check_address, planned
-from edge.plc.s7_points import multi_reads, point_of, ranges
-from edge.plc.tags import Access, Tag, load_tags
+from edge.plc.s7.points import multi_reads, point_of, ranges
+from edge.plc.tags.lists import Access, Tag, load_tags
 from edge.settings import Source
 from schemas.errors import SettingsError, TagError
 

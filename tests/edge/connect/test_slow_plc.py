@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from edge.plc.outputs import OutputsMachine, Step
+from edge.plc.outputs.machine import OutputsMachine, Step
 from edge.settings import Outputs
 from edge.sim.ladder import DecidedBy, Ladder
 from edge.sim.parts import PartStream
 from schemas.messages import Phase, Verdict
 from tests.edge.connect.test_outputs_in_every_order import BOOT, MS, decision
+
+pytestmark = pytest.mark.alone
 
 PARTS = 60
 CYCLE_MS, POLL_MS = 36.5, 5  # out of step with the parts: now and then it runs between two writes

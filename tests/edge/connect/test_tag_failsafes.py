@@ -9,14 +9,16 @@ import msgspec
 import pytest
 
 from edge.connectors.modbus import open_connector
-from edge.plc.output_tags import output_problems
-from edge.plc.tag_failsafes import TagFailsafes
-from edge.plc.tags import Access, Native, Tag, load_tags
+from edge.plc.outputs.table import output_problems
+from edge.plc.outputs.tag_failsafes import TagFailsafes
+from edge.plc.tags.lists import Access, Native, Tag, load_tags
 from edge.plc.told import TagsFailsafe, Told
 from edge.settings import Outputs, load_settings
 from schemas.errors import ConnectorError, TagError
 from schemas.messages import Sample, Write
 from schemas.topics import WRITE, Place
+
+pytestmark = pytest.mark.alone
 
 PLACE = Place("demo", "line1", "edge1")
 LOST_S = 1.0

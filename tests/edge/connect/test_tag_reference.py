@@ -7,9 +7,9 @@ import pytest
 
 from edge.connectors import driver_names
 from edge.connectors.modbus import check_address
-from edge.plc.forms import EXAMPLES
-from edge.plc.reference import FILE, reference
-from edge.plc.tags import KEYS, ORDERS, load_tags
+from edge.plc.tags.forms import EXAMPLES
+from edge.plc.tags.lists import KEYS, ORDERS, load_tags
+from edge.plc.tags.reference import FILE, reference
 from schemas.errors import SettingsError
 from tests.conftest import ROOT
 
@@ -17,7 +17,7 @@ GROUPS = ("process", "slow", "fast")
 
 
 def test_the_page_is_the_generated_one() -> None:
-    assert (ROOT / FILE).read_text() == reference(), "run: python -m edge.plc.reference"
+    assert (ROOT / FILE).read_text() == reference(), "run: python -m edge.plc.tags.reference"
 
 
 @pytest.mark.parametrize("name", [*KEYS, *(name for name in EXAMPLES if ":1" not in name), *ORDERS])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edge.connectors.modbus import check_address
-from edge.plc.tags import Access, Tag, coerce, load_tags
+from edge.plc.tags.lists import Access, Tag, coerce, load_tags
 from schemas.errors import SettingsError, TagError
 from schemas.messages import Value
 

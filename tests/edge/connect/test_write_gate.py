@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from edge.plc.tags import Access, Tag
-from edge.plc.writes import Admitted, WriteGate, answer, mode_tag, reply_is_allowed, same_value
+from edge.plc.outputs.write_rules import Admitted, WriteGate, answer, mode_tag, reply_is_allowed, same_value
+from edge.plc.tags.lists import Access, Tag
 from schemas.errors import WriteRefused
 from schemas.messages import Reply, ReplyCode, Value, Write
 from schemas.topics import Place

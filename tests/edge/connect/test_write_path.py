@@ -11,6 +11,8 @@ from bus.hot import HotBus
 from schemas.messages import Phase, Reply, Verdict, Write
 from schemas.topics import REPLY, WRITE, Place
 
+pytestmark = pytest.mark.alone
+
 PLACE = Place("demo", "line1", "edge1")
 LINE = ("--parts-per-s", "5")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge.connectors import Connector, Driver, Opener, driver_names, load_driver
-from edge.plc.tags import Access, Tag
+from edge.plc.tags.lists import Access, Tag
 from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, TagError
 from schemas.messages import Quality, Sample

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from edge.connectors.ethernetip import EtherNetIpConnector, check_address, open_connector, planned
-from edge.plc.tags import Access, Tag
+from edge.plc.tags.lists import Access, Tag
 from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, TagError
 from schemas.messages import Quality, Sample

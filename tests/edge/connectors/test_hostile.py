@@ -25,7 +25,7 @@ from typing import Protocol
 import pytest
 
 from edge.connectors import Connector, driver_names, load_driver
-from edge.plc.tags import Access, Native, Tag
+from edge.plc.tags.lists import Access, Native, Tag
 from edge.settings import Source
 from schemas.errors import ConnectorError, TagError
 from schemas.messages import Quality, Sample

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from edge.connectors.modbus import open_connector
-from edge.plc.modbus_link import ModbusConnector
-from edge.plc.tags import Access, Tag
+from edge.plc.modbus.link import ModbusConnector
+from edge.plc.tags.lists import Access, Tag
 from edge.settings import Source
 from schemas.errors import SettingsError
 from schemas.messages import Quality, Sample

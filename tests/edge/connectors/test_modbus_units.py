@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from edge.connectors import modbus, modbus_rtu, open_surveyed
-from edge.plc.modbus_link import ModbusConnector
-from edge.plc.tags import Access, Tag
+from edge.plc.modbus.link import ModbusConnector
+from edge.plc.tags.lists import Access, Tag
 from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, TagError
 from schemas.messages import Quality, Sample
 from tests.peers.serial_bus import SerialBus, rtu_unit, serial_bus
+
+pytestmark = pytest.mark.alone
 
 RECOVERY_S = 8.0
 

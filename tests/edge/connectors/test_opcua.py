@@ -13,8 +13,8 @@ import pytest
 from asyncua.common.utils import wait_for
 
 from edge.connectors.opcua import OpcUaConnector, check_address, open_connector, planned
-from edge.plc.opcua_session import Session, Terms
-from edge.plc.tags import Access, Native, Tag, coerce
+from edge.plc.opcua.session import Session, Terms
+from edge.plc.tags.lists import Access, Native, Tag, coerce
 from edge.settings import Source
 from schemas.errors import ConnectorError, SettingsError, TagError
 from schemas.messages import Quality, Sample

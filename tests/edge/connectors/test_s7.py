@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge.connectors.s7 import S7Connector, open_connector
-from edge.plc.coercion import coerce, same_moment
-from edge.plc.forms import INTEGERS
-from edge.plc.tags import Access, Tag
+from edge.plc.tags.coercion import coerce, same_moment
+from edge.plc.tags.forms import INTEGERS
+from edge.plc.tags.lists import Access, Tag
 from edge.settings import Source
 from schemas.errors import SettingsError, TagError
 from schemas.messages import Quality, Sample

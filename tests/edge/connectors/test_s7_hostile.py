@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from edge.connectors.s7 import S7Connector, open_connector
-from edge.plc.tags import Tag
+from edge.plc.tags.lists import Tag
 from edge.settings import Source
 from schemas.errors import ConnectorError, TagError
 from schemas.messages import Quality, Sample

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edge.connectors import load_driver
 from edge.plc.imports import Export, l5x, read_export
-from edge.plc.tag import Tag
+from edge.plc.tags.tag import Tag
 from schemas.errors import SettingsError
 
 CSV = """remark,"CSV-Import-Export"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edge.connectors import driver_names, load_driver
 from edge.plc.imports import Export, read_export, tia_blocks
-from edge.plc.tag import Tag
+from edge.plc.tags.tag import Tag
 from schemas.errors import SettingsError
 
 TABLE = """Name,Path,Data Type,Logical Address,Comment,Hmi Visible,Hmi Accessible,Hmi Writeable,Typeobject ID,Version ID

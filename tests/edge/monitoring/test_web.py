@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
+from edge.host.web import listen, serve
 from edge.monitoring import web
 from edge.monitoring.models import ModelMetadata, TensorMetadata
 from edge.monitoring.readiness import Reason
-from edge.monitoring.web import ServerMetadata, application, listen, serve
+from edge.monitoring.web import CONNECTIONS, BoundedProtocol, ServerMetadata, application
 from schemas.errors import StartError
 
 CAPS = ModelMetadata("caps", ["1", "2"], "onnx_onnxv1", [TensorMetadata("image", "UINT8", [-1, 8, 8, 3])], [])
@@ -59,8 +60,8 @@ class Served:
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
     device = Still()
-    with listen("127.0.0.1", 0) as listener:
-        running = asyncio.create_task(serve(application(device), listener))
+    with listen("127.0.0.1", 0, "the monitor", "monitor") as listener:
+        running = asyncio.create_task(serve(application(device), listener, BoundedProtocol, CONNECTIONS))
         yield Served(device, listener.getsockname()[1])
         running.cancel()
         with suppress(asyncio.CancelledError):
@@ -171,4 +172,4 @@ def test_a_taken_port_is_told_with_what_to_do() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(StartError, match=r"choose another port in \[monitor\]"):
-            listen("127.0.0.1", taken.getsockname()[1])
+            listen("127.0.0.1", taken.getsockname()[1], "the monitor", "monitor")

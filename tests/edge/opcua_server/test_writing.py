@@ -8,7 +8,7 @@ from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 
 from edge.opcua_server.writing import STATUS, Target, Wanted, judge, wanted_of
-from edge.plc.tag import Access, Tag
+from edge.plc.tags.tag import Access, Tag
 from schemas.messages import ReplyCode
 
 SPEED = Target("plc", Tag(name="Speed", address="hr:0", type="float32", access=Access.WRITE, min=0, max=10))

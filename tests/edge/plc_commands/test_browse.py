@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.plc.tags import load_tags
+from edge.plc.tags.lists import load_tags
 from tests.conftest import ROOT
 from tests.edge.plc_commands.conftest import LISTS, Plc, plantedge
 from tests.peers.logix_peer import logix_peer

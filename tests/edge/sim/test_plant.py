@@ -22,6 +22,8 @@ from edge.sim.parts import PartStream
 from edge.sim.tray import TrayStream
 from schemas.errors import StartError
 
+pytestmark = pytest.mark.alone
+
 ANY_PORTS = ("--modbus-port", "0", "--camera-port", "0")
 
 

@@ -1,0 +1,1 @@
+"""S7: addresses, requests, and what their answers mean."""

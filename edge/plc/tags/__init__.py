@@ -1,0 +1,1 @@
+"""Tag lists: what is read where, of which type, and how its values look on the bus and on the wire."""
