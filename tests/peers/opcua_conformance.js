@@ -196,6 +196,33 @@ const can = {
       events: one.historyData && one.historyData.events ? one.historyData.events.map((it) => it.eventFields.map(plain)) : [],
     }));
   },
+  // {session, node, startMs, endMs}: all raw values, page by page; how many, and whether each is later than the last
+  async historyAll(ask) {
+    const found = { count: 0, pages: 0, ordered: true, sum: 0, lastMs: null };
+    let point;
+    do {
+      const request = new opcua.HistoryReadRequest({
+        historyReadDetails: details({ ...ask, kind: "raw" }),
+        nodesToRead: [{ nodeId: opcua.resolveNodeId(ask.node), continuationPoint: point }],
+        timestampsToReturn: opcua.TimestampsToReturn.Source,
+      });
+      const response = await new Promise((resolve, reject) =>
+        sessions[ask.session].historyRead(request, (error, made) => (error ? reject(error) : resolve(made))),
+      );
+      const one = response.results[0];
+      if (!one.statusCode.isGood()) return { ...found, status: one.statusCode.name };
+      for (const data of one.historyData.dataValues) {
+        const ms = data.sourceTimestamp.getTime();
+        found.ordered &&= found.lastMs === null || ms > found.lastMs;
+        found.lastMs = ms;
+        found.sum += data.value.value;
+        found.count += 1;
+      }
+      found.pages += 1;
+      point = one.continuationPoint && one.continuationPoint.length ? one.continuationPoint : undefined;
+    } while (point);
+    return found;
+  },
   // {session, subscription, publishingMs, lifetime, keepAlive, most}
   async subscribe(ask) {
     const made = await sessions[ask.session].createSubscription2({
