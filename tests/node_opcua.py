@@ -26,6 +26,11 @@ class NodeOpcua:
             env=os.environ | {"NODE_PATH": str(modules), "HOME": str(home)},
         )  # fmt: skip
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._child.pid
+
     def stop(self) -> None:
         """End it."""
         self._child.kill()

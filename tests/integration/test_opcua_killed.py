@@ -106,10 +106,15 @@ async def killed(server: Server, modules: Path, crowds: int, clients: int) -> di
         start_mb, sockets = await gone(), server.sockets()
         await crowd_killed(server, modules, statuses, clients)
         first_mb = await gone()
+        after_mb: list[float] = []
         for _ in range(crowds - 1):
             statuses.all.clear()
             await crowd_killed(server, modules, statuses, clients)
-        found = {"start_mb": start_mb, "first_mb": first_mb, "end_mb": await gone(), "killed": crowds * clients}
+            after_mb.append(server.memory_mb())
+        found = {
+            "killed": crowds * clients, "start_mb": start_mb, "first_mb": first_mb, "end_mb": await gone(),
+            "at_kills_mb": [round(one) for one in after_mb],
+        }  # fmt: skip
     assert server.sockets() == sockets, "open files as before"
     return found
 
