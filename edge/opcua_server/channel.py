@@ -19,6 +19,7 @@ What its decoding lacks is in `decoding.py`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import struct
@@ -248,6 +249,16 @@ class Connection(OPCUAProtocol):
         self.transport.set_write_buffer_limits(high=SEND_BUFFER_BYTES)
         self.processor = Channel(self._core, self._door, self.transport, self.limits)
         self.processor.set_policies(self.policies)  # type: ignore[no-untyped-call]  # nor here
+
+    def connection_lost(self, ex: BaseException | None) -> None:
+        """Forget it once it is closed; asyncua keeps what was closed for up to ten seconds, 20 kB each."""
+        super().connection_lost(ex)
+        for closing in self.closing_tasks[-1:]:
+            closing.add_done_callback(self._forget)
+
+    def _forget(self, closed: asyncio.Task[Any]) -> None:
+        with contextlib.suppress(ValueError):  # asyncua was faster
+            self.closing_tasks.remove(closed)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; asyncua would collect up to the 4 GB that a header may announce."""
