@@ -43,7 +43,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from edge.opcua_server.core import Core
 from edge.opcua_server.decoding import Body, bound_decoding
 from edge.opcua_server.door import Door
-from edge.opcua_server.limits import CHUNK_BYTES, READS_AGAIN_S, REQUEST_BYTES, SEND_BUFFER_BYTES
+from edge.opcua_server.limits import CHUNK_BYTES, OPENING_BYTES, READS_AGAIN_S, REQUEST_BYTES, SEND_BUFFER_BYTES
 from edge.opcua_server.session import Session
 from edge.opcua_server.tokens import Proof, TokenRefused
 from edge.opcua_server.trust import split_chain
@@ -154,6 +154,8 @@ class Channel(UaProcessor):
         kind = typeid.Identifier
         if kind in _NEVER:
             raise ServiceError(StatusCodes.BadServiceUnsupported)
+        if kind in _WITHOUT_SESSION and len(body) > OPENING_BYTES:
+            raise ServiceError(StatusCodes.BadRequestTooLarge)
         if kind == _CREATE:
             await self._before_session(struct_from_binary(ua.CreateSessionParameters, body.copy()))
         elif kind == _ACTIVATE:

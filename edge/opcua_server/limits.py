@@ -8,6 +8,7 @@ MOST_NODES_PER_CALL: Final = 1000  # of a Read, Browse or CreateMonitoredItems: 
 MOST_WRITES_PER_CALL: Final = 32  # a source takes 40 writes a second
 CHUNK_BYTES: Final = 65535
 REQUEST_BYTES: Final = 1024 * 1024
+OPENING_BYTES: Final = 16 * 1024  # of a request without a session: the URL in it is kept in a cache of Python's
 REQUEST_ELEMENTS: Final = 12_000  # of all arrays of a request but numbers: some 0.3 s of the loop to read
 WAITING_REQUESTS: Final = 64  # of one connection, each at most a chunk
 SEND_BUFFER_BYTES: Final = 256 * 1024  # over this a client that does not read is not served

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from asyncua import ua
 from asyncua.client.client import Client
+from asyncua.common.utils import Buffer
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
-from asyncua.ua.ua_binary import nodeid_to_binary, struct_to_binary
+from asyncua.ua.ua_binary import nodeid_to_binary, struct_from_binary, struct_to_binary
 from asyncua.ua.uaerrors import BadSecurityModeRejected, BadServiceUnsupported, BadSessionIdInvalid
 
 from bus.mosquitto import free_port
@@ -25,7 +26,7 @@ from schemas.messages import State
 from schemas.topics import STATUS
 from tests.device import Device
 from tests.opcua_certificates import URI, party
-from tests.peers.opcua_wire import Plain
+from tests.peers.opcua_wire import HEAD, Plain
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 UP_S = 150.0
@@ -129,6 +130,16 @@ async def test_a_stranger_with_sixty_bytes_costs_neither_memory_nor_time(server:
             await plain.ask(b"\1\0" + struct.pack("<H", 428) + header + hidden)
     plain.close()
     assert server.memory_mb() - before < 20
+
+
+async def test_a_request_without_a_session_is_short(server: Server) -> None:
+    request = ua.GetEndpointsRequest()
+    request.Parameters.EndpointUrl = ua.String("opc.tcp://" + "x" * 20_000)  # Python would keep 128 of them
+    plain = Plain(server.port)
+    await plain.open()
+    answer = struct_from_binary(ua.ServiceFault, Buffer((await plain.ask(struct_to_binary(request)))[HEAD:]))
+    assert answer.ResponseHeader.ServiceResult.name == "BadRequestTooLarge"
+    plain.close()
 
 
 async def test_a_session_timeout_is_a_number(server: Server) -> None:
