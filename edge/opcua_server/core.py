@@ -51,6 +51,7 @@ class Core(InternalServer):
         self.subscriptions = Subscriptions(self.aspace, self, settings.limits, settings.tick_ms)
         self.subscription_service = self.isession.subscription_service = self.subscriptions
         self.closings = SparingLog(logging.getLogger(__name__))
+        self.ended = 0  # sessions that are over
         self._closing: set[asyncio.Task[None]] = set()
         self.sessions: dict[ua.NodeId, Session] = {}  # by authentication token
         self.max_connections = settings.limits.connections
@@ -80,7 +81,8 @@ class Core(InternalServer):
 
     def unregister_external_session(self, session: InternalSession) -> None:
         """Forget a session."""
-        self.sessions.pop(session.auth_token, None)
+        if self.sessions.pop(session.auth_token, None):
+            self.ended += 1
 
     async def end_unactivated(self) -> None:
         """Close the sessions that nobody has activated in time."""
