@@ -106,9 +106,12 @@ def _drift(given: argparse.Namespace) -> int:
 
 def _model(given: argparse.Namespace) -> int:
     from edge.commands.model import list_models, rollback, use_model
+    from edge.commands.model_test import check_model
 
     if given.action == "list":
         return list_models(given.home)
+    if given.action == "test":
+        return check_model(given.home, given.name)
     if given.action == "rollback":
         return rollback(given.home, given.name)
     return use_model(given.home, given.name, given.version)
@@ -378,6 +381,8 @@ def _add_model(model: argparse.ArgumentParser) -> None:
     use.add_argument("version", nargs="?", help="as its folder is named; without it the newest, and nothing is pinned")
     back = actions.add_parser("rollback", help="return to the version that served before")
     back.add_argument("name", help="of the model")
+    test = actions.add_parser("test", help="let each runtime check the version that serves by its golden vectors")
+    test.add_argument("name", help="of the model")
 
 
 def _add_deploying(add: Callable[[str, Run, str], argparse.ArgumentParser]) -> None:

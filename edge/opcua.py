@@ -1,4 +1,6 @@
-"""opcua: the server for SCADA and MES. In: raw, inference, insight, event, slot state, status. Out: write, event.
+"""opcua: the server for SCADA and MES. In: raw, inference, insight, event, slot state, status, self-test report.
+
+Out: write, self-test, event.
 
 Its own process, because one asyncua burst starves a loop for a second; values are written once per tick and node.
 """
@@ -11,19 +13,20 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from uuid import uuid4
 
 from bus import Delivery
 from edge.flow import Flow
 from edge.host import metric_names as names
 from edge.host.memory import give_back
 from edge.models.slot_states import worst
+from edge.opcua_server.alarm_store import AlarmStore
+from edge.opcua_server.audit import Audit
 from edge.opcua_server.certificate import give_certificate
 from edge.opcua_server.channel import SecuredServer
 from edge.opcua_server.conditions import Conditions
 from edge.opcua_server.core import Core
 from edge.opcua_server.door import Door
+from edge.opcua_server.offered import open_methods
 from edge.opcua_server.past import open_history
 from edge.opcua_server.picture import fill
 from edge.opcua_server.requests import WriteRequests
@@ -33,11 +36,12 @@ from edge.opcua_server.writing import Target
 from edge.process import Process
 from edge.processes import CONNECT, RUNTIME
 from schemas.errors import StartError
-from schemas.messages import Event, Insight, Phase, Reading, Result, Severity, Slot, Status
+from schemas.messages import Event, Insight, Reading, Result, Slot, Status
 from schemas.topics import EVENT, INSIGHT, READING, RESULT, SLOT_STATE, STATUS
 
 LOOK_AGAIN_S = 2.0  # at the trust lists and users
 HELD_S = 0.5
+KEEP_S = 1.0  # what the line does with alarms; what people do is kept before they are answered
 
 
 @dataclass(frozen=True)
@@ -68,10 +72,14 @@ async def start_server(process: Process) -> Open:
     server.set_endpoint(settings.opcua.endpoint)
     picture = await fill(server, settings, process.home)
     certificate = await give_certificate(server, process.home, server.get_application_uri())
+    audit = Audit(process)
     _open_writes(process, core, picture.space, picture.targets)
+    core.methods = open_methods(process, core.writes, picture.offered, audit)
     open_history(core, picture, settings, process.home)
     tell, space = core.subscriptions.tell, picture.space
-    core.conditions = conditions = Conditions(server, space.nodes, space.index, tell, partial(_audit, process))
+    core.conditions = conditions = Conditions(
+        server, space.nodes, space.index, tell, audit.alarm_handled, AlarmStore(process.home)
+    )
     watch = Watch(picture, conditions, tell, settings, certificate)
     try:
         await server.start()
@@ -80,14 +88,6 @@ async def start_server(process: Process) -> Open:
             f"the OPC UA server can't listen on {settings.opcua.endpoint}: {error}; choose another port in [opcua]"
         ) from error
     return Open(server, core, space, conditions, watch)
-
-
-def _audit(process: Process, action: str, alarm: str, by: str, comment: str) -> None:
-    """Say on the bus who did what with an alarm: the historian keeps it."""
-    process.event(
-        "alarm_handled", Phase.NEW, Severity.INFO, f"{alarm}: {action} by {by}"[:1000],
-        key=f"alarm_handled-{uuid4().hex}", alarm=alarm, action=action, by=by[:64], comment=comment,
-    )  # fmt: skip
 
 
 def _open_writes(process: Process, core: Core, space: Space, paths: Mapping[str, Target]) -> None:
@@ -175,6 +175,12 @@ async def _tell_held(process: Process, core: Core) -> None:
         await asyncio.sleep(HELD_S)
 
 
+async def _keep(conditions: Conditions) -> None:
+    while True:
+        await asyncio.sleep(KEEP_S)
+        await conditions.keep()
+
+
 async def _look_again(server: SecuredServer, watch: Watch) -> None:
     while True:
         watch.look_at_certificate()
@@ -207,9 +213,11 @@ async def main(process: Process) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_tick(process, opened.space, opened.conditions))
             tasks.create_task(_tell_held(process, opened.core))
+            tasks.create_task(_keep(opened.conditions))
             tasks.create_task(_look_again(opened.server, opened.watch))
             tasks.create_task(_watch(process, feed))
     finally:
         gc.unfreeze()  # where settings have changed, another server follows in this interpreter
         async with asyncio.timeout(2.0):
+            await opened.conditions.close()
             await opened.server.stop()

@@ -70,8 +70,9 @@ CONNECT = ProcessRow(
 RUNTIME = ProcessRow(
     name="runtime", role=Role.RUNTIME, module="edge.runtime", checks=True, instances_of="lanes",
     sections=("pipelines",),
-    subscribes=(t.READING, t.FRAME, t.SLOT_DESIRED, t.RELEARN, t.CONFIG_STATE),
-    publishes=(t.DECISION, t.RESULT, t.EVIDENCE, t.INSIGHT, t.SLOT_STATE, t.REPLY, t.EVENT, t.STATUS),
+    subscribes=(t.READING, t.FRAME, t.SLOT_DESIRED, t.RELEARN, t.SELF_TEST, t.CONFIG_STATE),
+    publishes=(t.DECISION, t.RESULT, t.EVIDENCE, t.INSIGHT, t.SLOT_STATE, t.REPLY, t.SELF_TEST_REPORT, t.EVENT,
+               t.STATUS),
     fifo={"safety": 40}, watchdog_s=2.0, after=("agent",),
 )  # fmt: skip
 CAMERA = ProcessRow(
@@ -80,8 +81,9 @@ CAMERA = ProcessRow(
 )  # fmt: skip
 OPCUA = ProcessRow(
     name="opcua", role=Role.OPCUA, module="edge.opcua", lane=Lane.LOCAL, sections=("opcua",),
-    subscribes=(t.READING, t.RESULT, t.INSIGHT, t.EVENT, t.OUTPUT, t.SLOT_STATE, t.STATUS, t.REPLY, t.CONFIG_STATE),
-    publishes=(t.WRITE, t.EVENT, t.STATUS), watchdog_s=10.0, nice=10,
+    subscribes=(t.READING, t.RESULT, t.INSIGHT, t.EVENT, t.OUTPUT, t.SLOT_STATE, t.STATUS, t.REPLY,
+                t.SELF_TEST_REPORT, t.CONFIG_STATE),
+    publishes=(t.WRITE, t.SELF_TEST, t.EVENT, t.STATUS), watchdog_s=10.0, nice=10,
 )  # fmt: skip
 HISTORIAN = ProcessRow(
     name="historian", role=Role.HISTORIAN, module="edge.historian", lane=Lane.LOCAL, sections=("historian",),

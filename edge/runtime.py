@@ -1,6 +1,7 @@
 """runtime: one lane's pipelines.
 
-In: raw, frame, slot desired, relearn. Out: decision, inference, evidence, insight, event, slot state, reply.
+In: raw, frame, slot desired, relearn, self-test. Out: decision, inference, evidence, insight, event, slot state, reply,
+self-test report.
 
 Frames come, and evidence leaves, on a connection of their own. A model runs on the loop itself: a thread brings no
 throughput and its wake-ups cost more than a small model's run (46-78 ms under load). What is queued when a run begins
@@ -30,6 +31,7 @@ from edge.inference.insights import WINDOW_S
 from edge.inference.lane import Lane
 from edge.inference.station import Station
 from edge.models.engine_choice import machine as this_machine
+from edge.models.self_test_requests import SelfTestRequests
 from edge.models.slots import Slots
 from schemas.messages import Frame, Message, Quality, Reading, State
 from schemas.topics import FRAME, READING
@@ -58,6 +60,7 @@ class Runtime:
         self._of = {station.pipeline.name: station for station in self.stations}
         self._relearns = RelearnRequests(process, {name: station.relearn for name, station in self._of.items()})
         self.slots = Slots(process, [station.pipeline for station in self.stations], self._swap)
+        self.self_tests = SelfTestRequests(process, self.slots)
         self._frames: dict[str, Reader[Frame]] = {}
         self._readings: dict[str, Reader[Reading]] = {}
         self._rings = RingReader(process.home)
@@ -77,6 +80,7 @@ class Runtime:
             for source in station.pipeline.sources:
                 sources.setdefault(source, []).append(station.reading)
         await self._relearns.attach()
+        await self.self_tests.attach()
         for stream, takers in streams.items():
             self._frames[stream] = await self._process.read(
                 FRAME, Frame, _whole(self._rings, _fan(takers)), bus=self._bulk, stream=stream
@@ -178,6 +182,7 @@ async def main(process: Process) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(runtime.slots.run(), name="slots")
+                tasks.create_task(runtime.self_tests.run(), name="self-tests")
                 tasks.create_task(runtime.keeper.run(), name="drift")
                 tasks.create_task(runtime.tick(), name="tick")
         finally:

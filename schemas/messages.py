@@ -350,6 +350,45 @@ class Relearn(Message, frozen=True, kw_only=True):
     request_id: str
 
 
+class SelfTest(Message, frozen=True, kw_only=True):
+    """A request that a runtime checks a model that it serves: loaded once more, does it answer as it must?"""
+
+    schema: str = "self_test/1"
+    request_id: str
+    model: Slug
+
+
+class SelfTestCode(StrEnum):
+    """What became of a request for a self-test."""
+
+    DONE = "done"
+    BUSY = "busy"  # another one is under way
+    LOADING = "loading"  # a model is being loaded
+    NOT_SERVED = "not_served"  # the runtime serves no version of it
+
+
+class SelfTestReport(Message, frozen=True, kw_only=True):
+    """What a self-test found, or with another `code` than `done` the `reason` why there was none.
+
+    `deviation` is the largest of all answers to the golden vectors, None where they can't be compared; `passed`: none
+    is over `tolerance`, and the model in memory has not failed its own tests since.
+    """
+
+    schema: str = "self_test_report/1"
+    request_id: str
+    model: Slug
+    process: str
+    code: SelfTestCode
+    passed: bool = False
+    reason: str = ""
+    version: str = ""
+    digest: str = ""
+    vectors: int = 0
+    deviation: float | None = None
+    tolerance: float = 0.0
+    took_ms: float = 0.0
+
+
 class Slot(Message, frozen=True, kw_only=True):
     """A model slot: what the agent wants loaded (`desired`), or what became of that in one runtime (`state`).
 

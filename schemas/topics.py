@@ -228,6 +228,16 @@ RELEARN = Topic(
     retain=False, publishers=_roles(Role.CLI), readers=_roles(Role.RUNTIME),
     max_bytes=1_024, max_hz=1, drop=Drop.NOTHING, binds="origin",
 )  # fmt: skip
+SELF_TEST = Topic(
+    key="SELF_TEST", pattern=PLANT + "selftest/{process}/{origin}", messages=(m.SelfTest,), codec=Codec.JSON, qos=1,
+    retain=False, publishers=_roles(Role.OPCUA, Role.CLI), readers=_roles(Role.RUNTIME),
+    max_bytes=1_024, max_hz=1, drop=Drop.NOTHING, binds="origin",
+)  # fmt: skip
+SELF_TEST_REPORT = Topic(
+    key="SELF_TEST_REPORT", pattern=PLANT + "selftest_report/{origin}", messages=(m.SelfTestReport,),
+    codec=Codec.JSON, qos=1, retain=False, publishers=_roles(Role.RUNTIME), readers=_roles(Role.OPCUA, Role.CLI),
+    max_bytes=4_096, max_hz=10, drop=Drop.NOTHING, binds="origin", bound="reader",
+)  # fmt: skip
 DESIRED = Topic(
     key="DESIRED", pattern=PLANT + "desired/{kind}", messages=(m.Desired,), codec=Codec.MSGPACK, qos=1, retain=True,
     publishers=_roles(Role.UPLINK), readers=_roles(Role.AGENT),
@@ -299,7 +309,7 @@ DOWN_REQUEST = Topic(
 
 TOPICS: tuple[Topic, ...] = (
     READING, FRAME, DECISION, OUTPUT, RESULT, EVIDENCE, INSIGHT, EVENT, WRITE, REPLY, SLOT_DESIRED, SLOT_STATE,
-    CONFIG_SET, CONFIG_STATE, RELEARN, DESIRED, STATUS, MES_RESULT, MES_TAG, MES_EVENT,
+    CONFIG_SET, CONFIG_STATE, RELEARN, SELF_TEST, SELF_TEST_REPORT, DESIRED, STATUS, MES_RESULT, MES_TAG, MES_EVENT,
     UP_HEALTH, UP_MODELS, UP_ALERT, UP_REPORT, UP_LEDGER, DOWN_DESIRED, DOWN_CONFIG, DOWN_REQUEST,
 )  # fmt: skip
 

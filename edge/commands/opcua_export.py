@@ -21,5 +21,6 @@ def export(home: Path, out: Path | None) -> int:
         sys.stdout.write(text)
     else:
         out.write_text(text, encoding="utf-8")
-        print(f"{out}: {text.count('<UAVariable ')} variables, {text.count('<UAObject ')} objects")
+        counts = [f"{text.count(f'<UA{kind} ')} {kind.lower()}s" for kind in ("Variable", "Object", "Method")]
+        print(f"{out}: {', '.join(counts)}")
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edge.inference.recipes import key_of
+from edge.inference.recipe_key import key_of
 from schemas.messages import Quality
 
 if TYPE_CHECKING:

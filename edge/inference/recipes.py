@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge.inference.reasons import NO_RECIPE
+from edge.inference.recipe_key import key_of
 from edge.inference.tag_history import TagHistory
-from schemas.messages import Value
 
 if TYPE_CHECKING:
     from edge.config.pipeline import Recipe
@@ -38,12 +38,3 @@ class RecipeChooser:
 
     def _otherwise(self, why: str) -> tuple[str, str]:
         return ("", "") if self.settings.otherwise == "default" else ("", f"{NO_RECIPE}: {why}")
-
-
-def key_of(value: Value) -> str:
-    """Return a value as the settings name it: 7, 7.0 and "7" are "7", true is "true"."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 import re
 import tomllib
 import zipfile
@@ -125,20 +126,35 @@ class Golden:
     outputs: Mapping[str, NDArray[np.generic]]
     tolerance: float
 
+    @property
+    def count(self) -> int:
+        """How many vectors there are."""
+        return len(next(iter(self.inputs.values())))
+
     def problems(self, answers: Mapping[str, NDArray[np.generic]]) -> list[str]:
         """Say how an engine's answers to `inputs` differ from `outputs`; nothing when they agree."""
-        import numpy as np  # who only reads contracts, as the agent, is spared its 13 MB
-
         found: list[str] = []
         for name, wanted in self.outputs.items():
             got = answers.get(name)
             if got is None or got.shape != wanted.shape:
                 found.append(f"output {name}: shape {wanted.shape} expected, got {None if got is None else got.shape}")
                 continue
-            far = float(np.max(np.abs(np.subtract(got, wanted, dtype=np.float64))))
+            far = _far(got, wanted)
             if not far <= self.tolerance:
                 found.append(f"output {name}: {far:.3g} away from its golden vector, {self.tolerance:.3g} is allowed")
         return found
+
+    def deviation(self, answers: Mapping[str, NDArray[np.generic]]) -> float | None:
+        """Return how far the answer that lies farthest is from what it must be; None where one can't be compared."""
+        pairs = [(answers.get(name), wanted) for name, wanted in self.outputs.items()]
+        far = [_far(got, wanted) for got, wanted in pairs if got is not None and got.shape == wanted.shape]
+        return max(far) if len(far) == len(pairs) and all(map(math.isfinite, far)) else None
+
+
+def _far(got: NDArray[np.generic], wanted: NDArray[np.generic]) -> float:
+    import numpy as np  # who only reads contracts, as the agent, is spared its 13 MB
+
+    return float(np.max(np.abs(np.subtract(got, wanted, dtype=np.float64))))
 
 
 class Contract(_Table):

@@ -59,6 +59,7 @@ class Slots:
         self._wanted: dict[str, Slot] = {}
         self._heard: set[str] = set()
         self._wake = asyncio.Event()
+        self._loading = False
         self._thread = ThreadPoolExecutor(1, "slots", step_back)
         self._voice = StateVoice(process)
         self.waiting = set(self._users)  # models of which nothing is known yet
@@ -74,15 +75,33 @@ class Slots:
                     tasks.create_task(self._watch(), name="watch")
                 while await self._wake.wait():
                     self._wake.clear()
+                    self._loading = True
                     while self._wanted:
                         await self._load(self._wanted.pop(next(iter(self._wanted))))
+                    self._loading = False
         finally:
             alone.cancel()
             self._voice.close()
             self._thread.shutdown(wait=False, cancel_futures=True)  # a load that is under way may take minutes
 
-    async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
+    async def aside(self, work: Callable[..., T], *arguments: object) -> T:
+        """Do what takes time in the thread that loads models, after what it does now."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    # -- what serves --------------------------------------------------------------------------------------------------
+
+    @property
+    def loading(self) -> bool:
+        """Whether a model is being loaded, or about to be."""
+        return self._loading or bool(self._wanted)
+
+    def serving(self, model: str) -> LoadedModel | None:
+        """Return the model that serves under a name, None while none does."""
+        return self._active.get(model)
+
+    def unproven(self, model: str) -> str:
+        """Return why a pipeline of a model does not believe what is in memory, "" while all do."""
+        return "; ".join(pipeline.unproven for pipeline in self._users.get(model, ()) if pipeline.unproven)
 
     # -- what to load -------------------------------------------------------------------------------------------------
 
@@ -105,7 +124,7 @@ class Slots:
         watch = FolderWatch(self._models, lambda _: "")
         while True:
             alone = sorted(self._users.keys() - self._heard)
-            for change in await self._in_thread(watch.look, alone, time.monotonic()):
+            for change in await self.aside(watch.look, alone, time.monotonic()):
                 found = change.contract
                 slot = Slot(model=change.model, version=found.version if found else "", digest="")
                 if change.model in self._heard:
@@ -125,13 +144,13 @@ class Slots:
             return
         self._say(slot, "loading")
         try:
-            model = await self._in_thread(self._read, slot, active)
+            model = await self.aside(self._read, slot, active)
         except ContractError as error:
             self._reject(slot, error)
             return
         left = self._serve(slot, model, active)
         if left:
-            await self._in_thread(_retire, left)
+            await self.aside(_retire, left)
 
     def _serve(self, slot: Slot, model: LoadedModel, active: LoadedModel | None) -> LoadedModel | None:
         """Let `model` answer from now on, if it is still wanted; return the one whose memory can be given back."""

@@ -63,6 +63,11 @@ class Alarm:
         return self.enabled and (self.active or not self.acked or not self.confirmed)
 
     @property
+    def matters(self) -> bool:
+        """Whether anything is to be known of it after a restart."""
+        return self.retain or self.shelved or not self.enabled
+
+    @property
     def shelved(self) -> bool:
         """Whether it is shelved."""
         return self.shelving is not Shelving.UNSHELVED

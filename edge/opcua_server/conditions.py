@@ -13,12 +13,14 @@ from asyncua import ua
 from asyncua.server.server import Server
 from asyncua.ua.status_codes import StatusCodes
 
+from edge.opcua_server.alarm_store import AlarmStore
 from edge.opcua_server.alarms import LONGEST_SHELVED_NS, Alarm, AlarmRefused, Shelving
 from edge.opcua_server.happenings import SERVER, Happening, Source, base_fields, date_time
 from edge.opcua_server.nodes import COMPONENT, PROPERTY, PROPERTY_TYPE, Ids, New, Nodes, standard, string_id
 
 T = ua.VariantType
 LONGEST_COMMENT: Final = 1000
+LONGEST_TEXT: Final = 1000
 # The types' own methods, which all instances share: a client finds them below each (5.5.4 and following).
 METHODS: Final[Mapping[int, str]] = MappingProxyType({
     Ids.ConditionType_Enable: "enable", Ids.ConditionType_Disable: "disable", Ids.ConditionType_AddComment: "comment",
@@ -86,21 +88,25 @@ Audit = Callable[[str, str, str, str], None]  # what was done, to which alarm, b
 class Conditions:
     """All alarms of the server."""
 
-    def __init__(self, server: Server, nodes: Nodes, index: int, tell: Tell, audit: Audit) -> None:
-        """Have none yet."""
+    def __init__(
+        self, server: Server, nodes: Nodes, index: int, tell: Tell, audit: Audit, store: AlarmStore
+    ) -> None:  # fmt: skip
+        """Have none yet; those that `store` knows are as they were."""
+        self._store, self._kept = store, store.read()
         self._server, self._nodes, self._index = server, nodes, index
         self._tell, self._audit = tell, audit
         self._known: dict[str, Condition] = {}  # by the identifier of its node
         self._changed: set[str] = set()
 
     def add(self, path: str, parent: ua.NodeId, subject: Subject) -> None:
-        """Put an alarm into the address space, inactive."""
+        """Put an alarm into the address space: as it was kept, else inactive."""
         node = string_id(path, self._index)
         name = ua.QualifiedName(subject.name, ua.UInt16(self._index))
         self._nodes.object(New(node, name, parent, COMPONENT, standard(subject.kind)))
         self._nodes.refer(subject.source.node, standard(Ids.HasCondition), node)
-        alarm = Alarm(subject.severity, last_severity=subject.severity, time_ns=time.time_ns())
-        fields = fields_of(subject, alarm, b"")
+        new = Alarm(subject.severity, last_severity=subject.severity, time_ns=time.time_ns())
+        alarm = self._kept.get(path, new)
+        fields = fields_of(subject, alarm, alarm.ids[-1] if alarm.ids else b"")
         self._show(path, node, fields)
         for method in _OWN_METHODS:
             self._nodes.refer(node, COMPONENT, standard(method))
@@ -136,8 +142,8 @@ class Conditions:
             return
         weighs = found.subject.severity if severity is None else severity
         if found.cause is None or found.cause[1] != weighs:  # another wording of the same is no news
-            found.cause = cause, weighs
-            self._become(path, found.alarm.raised(cause, weighs, time.time_ns()))
+            found.cause = cause[:LONGEST_TEXT], weighs
+            self._become(path, found.alarm.raised(*found.cause, time.time_ns()))
 
     def pass_time(self) -> None:
         """Unshelve what was shelved for long enough."""
@@ -167,6 +173,15 @@ class Conditions:
                     await self._server.write_attribute_value(string_id(f"{path}/{name}", self._index), shown)
             found.shown = found.latest.fields
 
+    async def keep(self) -> None:
+        """Return once what is to be known after a restart is on the disk."""
+        await self._store.keep({path: found.alarm for path, found in self._known.items() if found.alarm.matters})
+
+    async def close(self) -> None:
+        """Keep them for the last time."""
+        await self.keep()
+        self._store.close()
+
     def retained(self, node: ua.NodeId) -> list[Happening]:
         """Return the states that a client is told which refreshes what it knows of a node's alarms."""
         return [one.latest for one in self._known.values() if one.alarm.retain and node in one.subject.notifiers]
@@ -184,8 +199,8 @@ class Conditions:
 
     # -- what people do -----------------------------------------------------------------------------------------------
 
-    def call(self, condition: ua.NodeId, method: str, arguments: Sequence[Any], by: str) -> int:
-        """Carry out a method of an alarm; return its status code."""
+    async def call(self, condition: ua.NodeId, method: str, arguments: Sequence[Any], by: str) -> int:
+        """Carry out a method of an alarm; return its status code, once a restart does not undo it."""
         path = str(condition.Identifier).removesuffix("/ShelvingState")
         found = self._known.get(path)
         if found is None or condition.NamespaceIndex != self._index:
@@ -201,6 +216,7 @@ class Conditions:
         self._audit(method, path, by, comment)
         if method == "enable" and found.cause is not None:
             self._become(path, found.alarm.raised(*found.cause, time.time_ns()))
+        await self.keep()
         return StatusCodes.Good
 
 

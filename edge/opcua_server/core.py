@@ -18,6 +18,8 @@ from asyncua.ua.status_codes import StatusCodes
 from edge.opcua_server.conditions import Conditions
 from edge.opcua_server.history import HistoryReads
 from edge.opcua_server.limits import UNACTIVATED_S, WAITING_REQUESTS
+from edge.opcua_server.methods import Methods
+from edge.opcua_server.people import Right
 from edge.opcua_server.session import Session
 from edge.opcua_server.sparing import SparingLog
 from edge.opcua_server.subscriptions import Subscriptions
@@ -36,7 +38,7 @@ class _Doorless(UserManager):
 
 
 class Core(InternalServer):
-    """asyncua's server core. `sessions` are those of clients; `history`, `conditions`: None before they are there.
+    """asyncua's server core. `sessions` are those of clients; `history` and the like: None before they are there.
 
     `closings`: where it is said why connections were closed.
     """
@@ -48,7 +50,8 @@ class Core(InternalServer):
         self.writes = Writes(self.aspace.get)
         self.history: HistoryReads | None = None
         self.conditions: Conditions | None = None
-        self.subscriptions = Subscriptions(self.aspace, self, settings.limits, settings.tick_ms)
+        self.methods: Methods | None = None
+        self.subscriptions = Subscriptions(self.aspace, self, settings.limits, settings.tick_ms, self._audits)
         self.subscription_service = self.isession.subscription_service = self.subscriptions
         self.closings = SparingLog(logging.getLogger(__name__))
         self.ended = 0  # sessions that are over
@@ -83,6 +86,10 @@ class Core(InternalServer):
         """Forget a session."""
         if self.sessions.pop(session.auth_token, None):
             self.ended += 1
+
+    def _audits(self, session_id: ua.NodeId) -> bool:
+        """Whether a session hears who did what."""
+        return any(one.session_id == session_id and one.may(Right.AUDIT) for one in self.sessions.values())
 
     async def end_unactivated(self) -> None:
         """Close the sessions that nobody has activated in time."""

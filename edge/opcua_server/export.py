@@ -27,6 +27,13 @@ _SETS: Final = "http://opcfoundation.org/UA/2011/03/UANodeSet.xsd"
 _TYPES: Final = "http://opcfoundation.org/UA/2008/02/Types.xsd"
 _ELEMENTS: Final = {
     ua.NodeClass.Object: "UAObject", ua.NodeClass.Variable: "UAVariable", ua.NodeClass.ObjectType: "UAObjectType",
+    ua.NodeClass.Method: "UAMethod",
+}  # fmt: skip
+_STRUCTURES: Final = {ua.Range: "Range", ua.EUInformation: "EUInformation", ua.Argument: "Argument"}
+# In the order of the schema.
+_FIELDS: Final = {
+    "Range": ("Low", "High"), "EUInformation": ("NamespaceUri", "UnitId", "DisplayName", "Description"),
+    "Argument": ("Name", "DataType", "ValueRank", "Description"),
 }  # fmt: skip
 _CORE: Final = "http://opcfoundation.org/UA/"
 _FIRST: Final = 2  # namespaces below it are OPC UA's and the server's own
@@ -74,6 +81,8 @@ def _add(root: ElementTree.Element, data: NodeData) -> None:
         _variable(element, data)
     elif kind is ua.NodeClass.ObjectType and read(data, AttributeIds.IsAbstract):
         element.set("IsAbstract", "true")
+    elif kind is ua.NodeClass.Method and not read(data, AttributeIds.Executable):
+        element.set("Executable", "false")
 
 
 def _variable(element: ElementTree.Element, data: NodeData) -> None:
@@ -89,15 +98,19 @@ def _variable(element: ElementTree.Element, data: NodeData) -> None:
 
 
 def _value(parent: ElementTree.Element, value: object, data: NodeData) -> None:
-    if isinstance(value, ua.Range | ua.EUInformation):
+    if isinstance(value, list):
+        several = ElementTree.SubElement(parent, f"{{{_TYPES}}}ListOfExtensionObject")
+        for one in cast("list[object]", value):
+            _value(several, one, data)
+        return
+    kind = next((name for known, name in _STRUCTURES.items() if isinstance(value, known)), "")
+    if kind:
         holder = ElementTree.SubElement(parent, f"{{{_TYPES}}}ExtensionObject")
-        kind = "Range" if isinstance(value, ua.Range) else "EUInformation"
         encoding = f"i={getattr(ObjectIds, f'{kind}_Encoding_DefaultXml')}"
         identifier = ElementTree.SubElement(holder, f"{{{_TYPES}}}TypeId")
         ElementTree.SubElement(identifier, f"{{{_TYPES}}}Identifier").text = encoding
         body = ElementTree.SubElement(ElementTree.SubElement(holder, f"{{{_TYPES}}}Body"), f"{{{_TYPES}}}{kind}")
-        fields = ("Low", "High") if kind == "Range" else ("NamespaceUri", "UnitId", "DisplayName", "Description")
-        for field in fields:
+        for field in _FIELDS[kind]:
             _scalar(body, field, getattr(value, field))
         return
     variant = data.attributes[AttributeIds.Value].value
@@ -109,6 +122,8 @@ def _scalar(parent: ElementTree.Element, name: str, value: object) -> None:
     element = ElementTree.SubElement(parent, f"{{{_TYPES}}}{name}")
     if isinstance(value, ua.LocalizedText):
         ElementTree.SubElement(element, f"{{{_TYPES}}}Text").text = value.Text
+    elif isinstance(value, ua.NodeId):
+        ElementTree.SubElement(element, f"{{{_TYPES}}}Identifier").text = _id(value)
     else:
         element.text = "" if value is None else str(value)
 

@@ -1,4 +1,4 @@
-"""THE TABLE of what stands below a pipeline, a model and a process in the address space.
+"""THE TABLE of what stands below a pipeline, a model and a process in the address space: variables and methods.
 
 `python -m edge.opcua_server.reference` writes docs/reference/opcua.md from here.
 """
@@ -18,6 +18,15 @@ class Field(NamedTuple):
     text: str
     unit: str = ""
     stored: str = ""
+
+
+class Method(NamedTuple):
+    """A method: browse name, what it does, what it takes and what it gives."""
+
+    name: str
+    text: str
+    inputs: tuple[Field, ...] = ()
+    outputs: tuple[Field, ...] = ()
 
 
 RESULT: Final = (
@@ -83,4 +92,23 @@ MODEL: Final = (
 HEALTH: Final = (
     Field("State", VariantType.String, "`starting`, `active` (data flows), `idle`, `degraded` or `stopped`"),
     Field("Reason", VariantType.String, "why"),
+)
+SELECT_RECIPE: Final = Method(
+    "SelectRecipe",
+    "writes the tag that chooses the pipeline's recipe; Good once the PLC holds it",
+    inputs=(Field("Recipe", VariantType.String, "one of the pipeline's recipes, as its settings name it"),),
+)
+SELF_TEST: Final = Method(
+    "SelfTest",
+    "lets the runtime load the model once more, beside the one that serves, and compare its golden vectors",
+    outputs=(
+        Field("Passed", VariantType.Boolean, "whether it answers as it must, and what is in memory has not failed"),
+        Field("Vectors", VariantType.UInt32, "how many golden vectors were compared"),
+        Field("LargestDeviation", VariantType.Double, "of all answers; NaN where they can't be compared"),
+        Field("TookMs", VariantType.Double, "how long it took, in ms"),
+        Field("Digest", VariantType.String, "SHA-256 of what serves"),
+        Field("Version", VariantType.String, "its version"),
+        Field("Process", VariantType.String, "the runtime that tested; of two, the one whose answer is worse"),
+        Field("Reason", VariantType.String, "why it did not pass"),
+    ),
 )

@@ -18,6 +18,7 @@ from typing import Final
 from asyncua import ua
 
 from edge.history.query import Row
+from edge.opcua_server.deeds import DEEDS
 from edge.opcua_server.fields import RESULT, Field
 from edge.opcua_server.nodes import (
     PROPERTY,
@@ -46,20 +47,26 @@ RESULT_EVENT: Final = (
     Field("Pipeline", T.String, "which pipeline judged"),
     *(one for one in RESULT if one.stored or one.name in ("Model", "Version")),
 )
+AUDIT_EVENT: Final = "DeviceAuditEventType"
 # By the name of the type: what it extends, its fields, and what it says.
 TYPES: Final[Mapping[str, tuple[int, tuple[Field, ...], str]]] = MappingProxyType({
     "DeviceEventType": (Ids.SystemEventType, DEVICE_EVENT, "an event of the device, as on its bus"),
+    AUDIT_EVENT: (Ids.AuditEventType, DEVICE_EVENT, "an event that says who did what"),
     "ResultEventType": (Ids.BaseEventType, RESULT_EVENT, "a part was judged"),
 })  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Happening:
-    """An event: its type and its fields by their path (`AckedState/Id`); `condition`: of which it is a state."""
+    """An event: its type and its fields by their path (`AckedState/Id`).
+
+    `condition`: of which it is a state; `audit`: it says who did what, which auditors alone hear.
+    """
 
     kind: ua.NodeId
     fields: Mapping[str, ua.Variant]
     condition: ua.NodeId | None = None
+    audit: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,9 +113,9 @@ def overflow() -> Happening:
 class Types:
     """Our event types in an address space."""
 
-    def __init__(self, nodes: Nodes, index: int) -> None:
-        """Add them below OPC UA's own."""
-        self._index = index
+    def __init__(self, nodes: Nodes, index: int, uri: str) -> None:
+        """Add them below OPC UA's own. `uri`: the server's, which audit events name."""
+        self._index, self._uri = index, uri
         for name, (above, fields, text) in TYPES.items():
             where = New(self.node(name), _name(name, index), standard(above), SUBTYPE, None, text)
             nodes.object_type(where)
@@ -145,11 +152,21 @@ class Types:
         self, source: Source, time_ns: int, origin: str, code: str, key: str, phase: str, severity: str, text: str,
         arguments: Mapping[str, Value],
     ) -> Happening:  # fmt: skip
-        kind = self.node("DeviceEventType")
+        deed = DEEDS.get(code)
+        kind = self.node(AUDIT_EVENT if deed else "DeviceEventType")
         identity = event_id(origin, code, key, phase, time_ns // 1000)
-        own = {"Code": code, "Key": key, "Phase": phase, "Origin": origin, "Arguments": json.dumps(arguments)}
+        texts = {"Code": code, "Key": key, "Phase": phase, "Origin": origin, "Arguments": json.dumps(arguments)}
+        own = {name: ua.Variant(item, T.String) for name, item in texts.items()}
         base = base_fields(kind, identity, source, time_ns, text, SEVERITY.get(severity, 1))
-        return Happening(kind, base | {name: ua.Variant(item, T.String) for name, item in own.items()})
+        if deed is None:
+            return Happening(kind, base | own)
+        by = next((str(arguments[name]) for name in deed.by if arguments.get(name)), "")
+        audit = {
+            "ActionTimeStamp": base["Time"], "Status": ua.Variant(deed.succeeded(arguments), T.Boolean),
+            "ServerId": ua.Variant(self._uri, T.String), "ClientAuditEntryId": ua.Variant("", T.String),
+            "ClientUserId": ua.Variant(by, T.String),
+        }  # fmt: skip
+        return Happening(kind, base | own | audit, audit=True)
 
     # -- results ------------------------------------------------------------------------------------------------------
 

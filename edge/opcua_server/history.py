@@ -122,8 +122,8 @@ class HistoryReads:
         self._known, self._supertypes = known, supertypes
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
-    async def read(self, params: Any, continuations: Continuations) -> list[Any]:
-        """Return one result a node.
+    async def read(self, params: Any, continuations: Continuations, *, audits: bool = False) -> list[Any]:
+        """Return one result a node. `audits`: events that say who did what are among those of the past.
 
         Raises:
             ServiceError: the request as a whole can't be read.
@@ -139,7 +139,10 @@ class HistoryReads:
         results: list[Any] = []
         for number, asked in enumerate(nodes):
             try:
-                walk = self._begin(details, asked, number, continuations, params.TimestampsToReturn)
+                if asked.ContinuationPoint:
+                    walk = continuations.take(asked.ContinuationPoint, asked.NodeId)
+                else:
+                    walk = self._begin(details, asked, number, params.TimestampsToReturn, audits)
             except (ReadRefused, FilterRefused) as error:
                 results.append(_refused(error.code))
                 continue
@@ -161,9 +164,7 @@ class HistoryReads:
 
     # -- which walk ---------------------------------------------------------------------------------------------------
 
-    def _begin(self, details: Any, asked: Any, number: int, continuations: Continuations, stamps: Any) -> Suspended:
-        if asked.ContinuationPoint:
-            return continuations.take(asked.ContinuationPoint, asked.NodeId)
+    def _begin(self, details: Any, asked: Any, number: int, stamps: Any, audits: bool) -> Suspended:
         if self._known(asked.NodeId) is None:
             raise ReadRefused(StatusCodes.BadNodeIdUnknown)
         if asked.IndexRange:
@@ -171,7 +172,7 @@ class HistoryReads:
         if asked.DataEncoding is not None and asked.DataEncoding.Name not in (None, "", "Default Binary"):
             raise ReadRefused(StatusCodes.BadDataEncodingUnsupported)
         if isinstance(details, ua.ReadEventDetails):
-            return self._event_walk(details, asked.NodeId)
+            return self._event_walk(details, asked.NodeId, audits)
         if stamps == ua.TimestampsToReturn.Server:
             raise ReadRefused(StatusCodes.BadTimestampNotSupported)  # the store has the source's alone
         what = self._nodes.get(str(asked.NodeId.Identifier)) if asked.NodeId.NamespaceIndex else None
@@ -216,15 +217,15 @@ class HistoryReads:
             self._history, what, function, (start_ns, end_ns, step_ns), _configuration(details.AggregateConfiguration)
         )
 
-    def _event_walk(self, details: Any, node: ua.NodeId) -> Suspended:
+    def _event_walk(self, details: Any, node: ua.NodeId, audits: bool) -> Suspended:
         chronicle = self._events.get(node)
         if chronicle is None:
             raise ReadRefused(StatusCodes.BadHistoryOperationUnsupported)
         filtered = wanted(details.Filter, self._supertypes)
-        walk = self._tell(chronicle, filtered, _span(details))
+        walk = self._tell(chronicle, filtered, _span(details), audits)
         return Suspended(walk, EVENTS, node, int(details.NumValuesPerNode))
 
-    def _tell(self, chronicle: Chronicle, filtered: Wanted, span: Span) -> Walk:
+    def _tell(self, chronicle: Chronicle, filtered: Wanted, span: Span, audits: bool) -> Walk:
         low, high = span.bounds
         left, after = span.most or None, ""
         while True:
@@ -232,7 +233,7 @@ class HistoryReads:
                 chronicle.measurement, low, high, where=chronicle.where, backward=span.backward, limit=walks.PAGE,
                 after=after,
             )  # fmt: skip
-            told = (chronicle.tell(row) for row in page.items)
+            told = (one for one in map(chronicle.tell, page.items) if audits or not one.audit)
             through = (encode_fields(filtered.fields(one)) for one in told if filtered.lets_through(one))
             for item in itertools.islice(through, left):
                 left = None if left is None else left - 1

@@ -303,6 +303,13 @@ class Items:
             if item.take(happening):
                 self._events[item.mid] = item
 
+    def forget_events(self) -> None:
+        """Drop the events that wait to be told."""
+        for item in self._events.values():
+            item.queue.clear()
+            item.lost = False
+        self._events.clear()
+
     def refresh(self, mid: int | None, states: Callable[[ua.NodeId], list[Happening]]) -> int:
         """Take the states that a client asks to be told again, all items or one; return a status code."""
         if mid is not None and not isinstance(self._monitored_items.get(mid), EventItem):

@@ -38,6 +38,7 @@ def string_id(text: str, index: int) -> ua.NodeId:
 
 
 OBJECT, VARIABLE, OBJECT_TYPE = ua.NodeClass.Object, ua.NodeClass.Variable, ua.NodeClass.ObjectType
+METHOD = ua.NodeClass.Method
 ORGANIZES, COMPONENT = standard(Ids.Organizes), standard(Ids.HasComponent)
 PROPERTY, SUBTYPE, TYPED = standard(Ids.HasProperty), standard(Ids.HasSubtype), standard(Ids.HasTypeDefinition)
 FOLDER, PROPERTY_TYPE = standard(Ids.FolderType), standard(Ids.PropertyType)
@@ -97,11 +98,20 @@ class Nodes:
         attributes[AttributeIds.Historizing] = self._constant(False, ua.VariantType.Boolean)
         return new.node
 
+    def method(self, new: New, executable: bool) -> ua.NodeId:
+        """Add a method; whether a user may call it is asked of the session."""
+        data = self._begin(new, METHOD)
+        for attribute in (AttributeIds.Executable, AttributeIds.UserExecutable):
+            data.attributes[attribute] = self._constant(executable, ua.VariantType.Boolean)
+        return new.node
+
     def property(self, node: ua.NodeId, name: ua.QualifiedName, parent: ua.NodeId, value: ua.Variant) -> ua.NodeId:
         """Add a property; its data type is the value's."""
-        kind = getattr(value.Value, "data_type", None) if value.VariantType is _STRUCTURE else None
+        held = cast("list[object]", value.Value) if isinstance(value.Value, list) else []
+        one = held[0] if held else value.Value
+        kind = getattr(one, "data_type", None) if value.VariantType is _STRUCTURE else None
         new = New(node, name, parent, PROPERTY, PROPERTY_TYPE)
-        return self.variable(new, ua.DataValue(value), kind or standard(value.VariantType.value))
+        return self.variable(new, ua.DataValue(value), kind or standard(value.VariantType.value), len(held))
 
     async def write(self, node: ua.NodeId, value: ua.DataValue) -> None:
         """Write the Value of a variable and tell whoever watches it.

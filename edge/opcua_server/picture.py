@@ -12,6 +12,7 @@ from edge.opcua_server.happenings import Types
 from edge.opcua_server.historized import histories, show_events, show_history
 from edge.opcua_server.machine import DI, MACHINERY, add_machine
 from edge.opcua_server.nodes import NAMESPACE, Nodes
+from edge.opcua_server.offered import Offered, offer
 from edge.opcua_server.space import Space
 from edge.opcua_server.walks import Historized
 from edge.opcua_server.writing import Target
@@ -43,12 +44,13 @@ def write_targets(settings: Settings, sources: Mapping[str, Mapping[str, Tag]]) 
 
 
 class Picture(NamedTuple):
-    """An address space, and what is behind its nodes, by their paths: what may be written, and what is stored."""
+    """An address space, and what is behind its nodes, by their paths: what may be written, called, and is stored."""
 
     space: Space
     targets: dict[str, Target]
     stored: dict[str, Historized]
     types: Types
+    offered: Offered
 
 
 async def fill(server: Server, settings: Settings, home: Path) -> Picture:
@@ -79,4 +81,5 @@ async def fill(server: Server, settings: Settings, home: Path) -> Picture:
         add_machine(
             nodes, space.index, standards, settings.opcua.machine, f"{uri}:{settings.opcua.machine.serial_number}"
         )
-    return Picture(space, targets, stored, Types(space.nodes, space.index))
+    offered = offer(space, settings, sources, targets)
+    return Picture(space, targets, stored, Types(space.nodes, space.index, uri), offered)

@@ -12,6 +12,7 @@ from asyncua import ua
 from asyncua.common.utils import ServiceError
 from asyncua.crypto.permission_rules import User
 from asyncua.server.internal_session import InternalSession
+from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
 
@@ -66,8 +67,14 @@ class Session(InternalSession):
         person, self.admitted = self.admitted, None
         if person is None:
             raise ServiceError(StatusCodes.BadIdentityTokenRejected)
+        before = self.user
         result = super().activate_session(params, peer_certificate)
         self.user = cast(User, person)
+        if (
+            isinstance(before, Person) and before.duty is not person.duty
+        ):  # nothing of what the one might, the other may
+            self._continuations = Continuations()
+            self._core.subscriptions.forget_events(self.session_id)
         return result
 
     async def close_session(self, delete_subs: bool = True) -> None:
@@ -82,7 +89,17 @@ class Session(InternalSession):
     async def read(self, params: Any) -> list[ua.DataValue]:
         """Read attributes."""
         _few(params.NodesToRead)
-        return await super().read(params)
+        found = await super().read(params)
+        for asked, value in zip(params.NodesToRead, found, strict=True):
+            if asked.AttributeId == AttributeIds.UserExecutable:
+                self._show_right(asked.NodeId, value)
+        return found
+
+    def _show_right(self, node: ua.NodeId, value: ua.DataValue) -> None:
+        """Put into an answer whether this user may call a method of ours."""
+        may = None if self._core.methods is None else self._core.methods.executable(node, self.user)
+        if may is not None:
+            value.Value = ua.Variant(may, ua.VariantType.Boolean)
 
     async def browse(self, params: Any) -> list[Any]:
         """Browse."""
@@ -101,7 +118,7 @@ class Session(InternalSession):
             return [ua.HistoryReadResult(StatusCode=denied) for _ in params.NodesToRead]
         if self._core.history is None:
             raise ServiceError(StatusCodes.BadHistoryOperationUnsupported)
-        return await self._core.history.read(params, self._continuations)
+        return await self._core.history.read(params, self._continuations, audits=self.may(Right.AUDIT))
 
     # -- changing -----------------------------------------------------------------------------------------------------
 
@@ -119,6 +136,9 @@ class Session(InternalSession):
         return [await self._call(one) for one in params]
 
     async def _call(self, one: Any) -> Any:
+        methods = self._core.methods
+        if methods is not None and methods.knows(one.MethodId):
+            return await methods.call(one.ObjectId, one.MethodId, one.InputArguments or [], self.user)
         method = cast(int, one.MethodId.Identifier) if one.MethodId.NamespaceIndex == 0 else _NONE
         if not self.may(Right.READ if method in READERS_METHODS else Right.CALL):
             return ua.CallMethodResult(StatusCode=_status(StatusCodes.BadUserAccessDenied))
@@ -126,7 +146,7 @@ class Session(InternalSession):
         if conditions is not None and method in REFRESHES:
             return ua.CallMethodResult(StatusCode=_status(self._refresh(conditions, given, REFRESHES[method])))
         if conditions is not None and method in METHODS:
-            code = conditions.call(one.ObjectId, METHODS[method], given, self.user.name or "")
+            code = await conditions.call(one.ObjectId, METHODS[method], given, self.user.name or "")
             return ua.CallMethodResult(StatusCode=_status(code))
         return (await super().call([one]))[0]
 

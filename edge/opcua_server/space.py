@@ -74,10 +74,10 @@ class Space:
     """Builds the nodes and writes the newest values into them, tick by tick."""
 
     def __init__(self, server: Server, index: int, place: Place) -> None:
-        """Start without nodes; `index` is our namespace's."""
+        """Start without nodes; `index` is our namespace's, `root` what the identifiers of its nodes begin with."""
         self._server = server
         self.index = index
-        self._root = f"{place.site}/{place.line}/{place.node}"
+        self.root = self._root = f"{place.site}/{place.line}/{place.node}"
         self._place = place
         self.nodes = self._nodes = Nodes(server.iserver.aspace)
         self._folders: dict[str, ua.NodeId] = {}

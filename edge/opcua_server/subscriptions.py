@@ -184,9 +184,13 @@ _OURS: Final = object()  # in place of a request: a subscription of the server's
 class Subscriptions(SubscriptionService):
     """All subscriptions of the server."""
 
-    def __init__(self, space: AddressSpace, server: Any, limits: OpcUaLimits, tick_ms: float) -> None:
-        """Have none yet."""
+    def __init__(
+        self, space: AddressSpace, server: Any, limits: OpcUaLimits, tick_ms: float,
+        audits: Callable[[ua.NodeId], bool],
+    ) -> None:  # fmt: skip
+        """Have none yet. `audits`: whether a session hears who did what."""
         super().__init__(space, iserver=server)
+        self._audits = audits
         self._space, self._limits, self._tick_ms = space, limits, tick_ms
         self._supertypes = supertypes(space)
         self._ids = itertools.count(1)
@@ -231,7 +235,13 @@ class Subscriptions(SubscriptionService):
             for one in self._mine.values():
                 if one.monitored_item_srv.watches(node):
                     happening = happening or make()
-                    one.monitored_item_srv.tell(node, happening)
+                    if not happening.audit or self._audits(one.session_id):
+                        one.monitored_item_srv.tell(node, happening)
+
+    def forget_events(self, session_id: ua.NodeId) -> None:
+        """Tell a session nothing of what has happened so far: it has become somebody else's."""
+        for one in self.of(session_id):
+            one.monitored_item_srv.forget_events()
 
     def refresh(self, number: int, mid: int | None, states: Callable[[ua.NodeId], list[Happening]]) -> int:
         """Tell a subscription, or one item of it, what is retained; return a status code."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ deadline_ms = 50
 [opcua]
 endpoint = "opc.tcp://127.0.0.1:{port}"
 users = "users.json"
-roles = {{ operator = "operator" }}
+roles = {{ operator = "operator", engineer = "engineer" }}
 tick_ms = 20
 """
 LOST, DEGRADED, LATE = "Sources/plc/PlcLost", "Pipelines/caps/ModelDegraded", "Pipelines/caps/DeadlineMissed"
@@ -73,6 +74,7 @@ class Server:
     endpoint: str
     files: dict[str, str]
     node: NodeOpcua
+    child: subprocess.Popen[bytes]
     root: str = "ns=2;s=s/l/n"
 
     def at(self, path: str) -> str:
@@ -87,6 +89,32 @@ class Server:
     async def enter(self, name: str, user: str, password: str) -> None:
         await self.node("connect", client=name, endpoint=self.endpoint, uri=URI, **self.files)
         await self.node("session", client=name, session=name, user=user, password=password)
+
+    async def kill(self) -> None:
+        """Kill the server; the sessions are gone with it."""
+        self.child.kill()
+        await asyncio.to_thread(self.child.wait, 5)
+        await self.node("reset")
+
+    async def start_again(self) -> None:
+        self.child = self.device.start("opcua")
+        await _until_up(self.device, self.child.pid)
+        await self.enter("operator", "operator", "correct horse")
+        await self.node("subscribe", session="operator", subscription="s")
+
+    async def refreshed(self) -> dict[str, dict[str, Any]]:
+        """What the server says is retained, by the alarms' names."""
+        await self.watch("refresh", SERVER)
+        number = (await self.node("numbers", subscription="s"))["id"]
+        assert await self.node("call", session="operator", **REFRESH, arguments=[["UInt32", number]]) == "Good"
+        found: list[Any] = []
+        end = time.monotonic() + 15
+        while not any(one[1] == REFRESH_END for one in found):
+            assert time.monotonic() < end, found
+            await asyncio.sleep(0.1)
+            found += await self.node("seen", subscription="s", item="refresh")
+        told = [dict(zip([*SELECT, "Condition"], one, strict=True)) for one in found]
+        return {one["ConditionName"]: one for one in told if one["ConditionName"]}
 
     async def watch(self, item: str, node: str, **more: Any) -> Any:
         return await self.node("watch", subscription="s", item=item, node=node, select=SELECT, condition=True, **more)
@@ -118,7 +146,10 @@ def server(tmp_path_factory: pytest.TempPathFactory, node_module: Callable[[str]
     device = Device(folder, ("opcua", "connect-plc", "runtime-safety", "historian", "agent"))
     port = free_port()
     device.write("tags/plc.csv", TAGS)
-    people = {"operator": hash_password("correct horse"), "observer": hash_password("only looks on")}
+    people = {
+        "operator": hash_password("correct horse"), "observer": hash_password("only looks on"),
+        "engineer": hash_password("knows why"),
+    }  # fmt: skip
     device.write("users.json", json.dumps(people))
     device.add("device.toml", SETTINGS.format(port=port))
     mine = party("PlantEdgeTest", 21)
@@ -128,17 +159,17 @@ def server(tmp_path_factory: pytest.TempPathFactory, node_module: Callable[[str]
     node = NodeOpcua(modules, folder)
     try:
         with device.running():
-            device.start("opcua")
-            asyncio.run(_until_up(device))
-            yield Server(device, f"opc.tcp://127.0.0.1:{port}", mine.files(folder, "client"), node)
+            child = device.start("opcua")
+            asyncio.run(_until_up(device, child.pid))
+            yield Server(device, f"opc.tcp://127.0.0.1:{port}", mine.files(folder, "client"), node, child)
     finally:
         node.stop()
 
 
-async def _until_up(device: Device) -> None:
+async def _until_up(device: Device, pid: int) -> None:
     async with device.user("agent") as agent:
         statuses = await agent.hear(STATUS)
-        await statuses.until(lambda status: status.process == "opcua" and status.state is State.IDLE, UP_S)
+        await statuses.until(lambda status: status.pid == pid and status.state in (State.IDLE, State.ACTIVE), UP_S)
 
 
 @pytest.fixture(autouse=True)
@@ -205,8 +236,7 @@ async def test_an_alarm_lives_from_active_to_confirmed_and_who_acknowledged_is_t
     assert audit.args == {
         "alarm": f"s/l/n/Alarms/{LOST}", "action": "acknowledge", "by": "operator", "comment": "on my way",
     }  # fmt: skip
-    acked = await server.next("all", 2)  # the alarm's, and the device's event of the audit
-    state = next(one for one in acked if one["ConditionName"] == "PlcLost")
+    (state,) = await server.next("all")
     assert states(state) == [True, True, False, True]
     assert (state["Comment"], state["ClientUserId"]) == ("on my way", "operator")
     assert state["EventId"] != raised["EventId"]
@@ -216,7 +246,7 @@ async def test_an_alarm_lives_from_active_to_confirmed_and_who_acknowledged_is_t
     (over,) = await server.next("all")
     assert states(over) == [False, True, False, True] and over["Message"] == "plc: the link is back"
     assert await server.handle("Confirm", LOST, over["EventId"], "cable replaced") == "Good"
-    done = next(one for one in await server.next("all", 2) if one["ConditionName"] == "PlcLost")
+    (done,) = await server.next("all")
     assert states(done) == [False, True, True, False] and done["Comment"] == "cable replaced"
     assert await server.handle("AddComment", LOST, done["EventId"], "and tested") == "Good"
     paths = [f"{server.alarm(LOST)}/{name}" for name in ("ActiveState/Id", "AckedState", "Comment", "Retain")]
@@ -311,6 +341,50 @@ async def test_an_observer_hears_and_refreshes_but_does_not_acknowledge(server: 
     assert await server.node("call", session="observer", **REFRESH, arguments=[["UInt32", number]]) == "Good"
 
 
+async def test_who_did_what_is_told_to_auditors_alone(server: Server, plc: User) -> None:
+    select = ["EventType", "ClientUserId", "Status", "2:Code"]
+    await server.enter("engineer", "engineer", "knows why")
+    watchers = {"engineer": "e", "operator": "o"}
+    for session, name in watchers.items():
+        await server.node("subscribe", session=session, subscription=name)
+        await server.node("watch", subscription=name, item=name, node=SERVER, select=select)
+    events = Publisher(plc.bus, EVENT, Event, server.device.place, origin="connect-plc", kind="write_refused")
+    for code, args in (("write_refused", {"origin": "opcua", "on_behalf": "operator"}), ("note", {})):
+        told = Event(key=code, origin="connect-plc", code=code, phase=Phase.NEW, severity=Severity.INFO, text="",
+                     args=args, time_ns=time.time_ns())  # fmt: skip
+        await events.deliver(told)
+    assert await server.call(LATE, 9028) == "Good" and await server.call(LATE, 9027) == "Good"
+    audit = [server.type("DeviceAuditEventType"), "operator"]
+    expected = [[*audit, False, "write_refused"], *[[*audit, True, "alarm_handled"]] * 2]
+    heard: dict[str, list[Any]] = {"e": [], "o": []}
+    end = time.monotonic() + 15
+    while len(heard["e"]) < 6 or len(heard["o"]) < 3:  # besides: the note, and the alarm's two states
+        assert time.monotonic() < end, heard
+        await asyncio.sleep(0.1)
+        for name, found in heard.items():
+            found += await server.node("seen", subscription=name, item=name)
+    assert [one for one in heard["e"] if one[3] not in (None, "note")] == expected
+    assert [one[3] for one in heard["o"]] == ["note", None, None]
+
+
+async def test_a_session_that_becomes_an_observers_is_not_told_what_its_engineer_might_hear(server: Server) -> None:
+    await server.enter("engineer", "engineer", "knows why")
+    await server.node("subscribe", session="engineer", subscription="slow", publishingMs=3000)
+    await server.node("watch", subscription="slow", item="slow", node=SERVER, select=["2:Code", "ConditionName"])
+    await asyncio.sleep(0.5)  # its first message is on its way, the next one comes seconds later
+    assert await server.call(LATE, 9028) == "Good"
+    who = {"client": "engineer", "session": "engineer", "user": "observer", "password": "only looks on"}
+    assert await server.node("become", **who) == "Good"
+    assert await server.call(LATE, 9027) == "Good"
+    found: list[Any] = []
+    end = time.monotonic() + 15
+    while not found:
+        assert time.monotonic() < end
+        await asyncio.sleep(0.2)
+        found = await server.node("seen", subscription="slow", item="slow")
+    assert found == [[None, "DeadlineMissed"]], "what came since, without who did it"
+
+
 async def test_results_and_the_devices_events_are_told_to_those_who_ask_for_them(
     server: Server, plc: User, runtime: User
 ) -> None:
@@ -375,3 +449,40 @@ async def test_the_certificates_alarm_knows_until_when_it_is_good(server: Server
     assert (active["value"], limit["value"]) == (False, 30 * 86_400_000)
     own = (server.device.home / "state/opcua/certificate.der").read_bytes()
     assert bytes(certificate["value"]) == own
+
+
+async def test_a_server_that_is_killed_knows_what_was_acknowledged_and_shelved(
+    server: Server, plc: User, runtime: User
+) -> None:
+    reach(server, plc, lost=False)
+    await window(server, runtime)
+    await server.watch("all", SERVER)
+    reach(server, plc, lost=True)
+    await window(server, runtime, late=2, level="model_degraded")
+    raised = {one["ConditionName"]: one for one in await server.next("all", 3)}
+    assert await server.handle("Acknowledge", LOST, raised["PlcLost"]["EventId"], "cable ordered") == "Good"
+    assert await server.call(f"{LATE}/ShelvingState", 2949, ["Double", 600_000.0]) == "Good"
+    before = await server.next("all", 2)
+    acked = next(one for one in before if one["ConditionName"] == "PlcLost")
+    await server.kill()
+    await server.start_again()
+    reach(server, plc, lost=True)  # still, as it says in other words with each poll
+    kept = await server.refreshed()
+    assert kept["PlcLost"] == acked, "the same state, under the same EventId"
+    assert states(kept["PlcLost"]) == [True, True, False, True] and kept["PlcLost"]["Comment"] == "cable ordered"
+    assert kept["DeadlineMissed"]["ShelvingState.CurrentState"] == "Timed Shelved"
+    assert states(kept["ModelDegraded"]) == [True, False, True, True]
+    assert await server.handle("Acknowledge", LOST, acked["EventId"], "") == "BadConditionBranchAlreadyAcked"
+    assert await server.handle("Acknowledge", DEGRADED, raised["ModelDegraded"]["EventId"], "") == "Good"
+    assert await server.handle("Confirm", LOST, acked["EventId"], "cable replaced") == "Good"
+    await server.kill()
+    await window(server, runtime)  # while it is away; it finds the retained window
+    await server.start_again()
+    reach(server, plc, lost=False)
+    await asyncio.sleep(1.0)
+    over = await server.refreshed()
+    assert set(over) == {"ModelDegraded", "DeadlineMissed"}, "what is over and confirmed is past"
+    assert states(over["ModelDegraded"]) == [False, True, False, True], "to be confirmed"
+    assert states(over["DeadlineMissed"]) == [False, False, True, True], "to be acknowledged"
+    assert await server.handle("Confirm", DEGRADED, over["ModelDegraded"]["EventId"], "") == "Good"
+    assert await server.call(f"{LATE}/ShelvingState", 2947) == "Good", "it was still shelved"

@@ -46,6 +46,7 @@ deadline_ms = 50
 endpoint = "opc.tcp://127.0.0.1:{port}"
 users = "users.json"
 anonymous = true
+roles = {{ engineer = "engineer" }}
 """
 
 
@@ -103,8 +104,18 @@ def fill(home: Path) -> None:
         )
         for n, (origin, code) in enumerate(happened)
     )  # fmt: skip
+    audits = (
+        Point(
+            f"event,code={code},{place},origin={origin},site=s", START_MS * 10**6 + (100 + n) * 10**9, 1, 100 + n,
+            f'key="{n}",phase="new",severity="info",text="{code}",{who}',
+        )
+        for n, (origin, code, who) in enumerate([
+            ("opcua", "alarm_handled", 'arg_by="anna"'), ("connect-plc", "write_refused", 'arg_on_behalf="bert"'),
+            ("connect-plc", "plc_lost", 'arg_source="plc"'), ("opcua", "method_called", 'arg_by="anna"'),
+        ])
+    )  # fmt: skip
     with contextlib.closing(Store(home / "state" / FILE)) as store:
-        for some in (readings, results, events):
+        for some in (readings, results, events, audits):
             store.add(some)
 
 
@@ -115,7 +126,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, node_module: Callable[[str]
     device = Device(folder, ("opcua", "agent"))
     port = free_port()
     device.write("tags/plc.csv", TAGS)
-    device.write("users.json", json.dumps({"observer": hash_password("only looks on")}))
+    device.write(
+        "users.json", json.dumps({"observer": hash_password("only looks on"), "engineer": hash_password("knows why")})
+    )
     device.add("device.toml", SETTINGS.format(port=port))
     fill(device.home)
     mine = party("PlantEdgeTest", 21)
@@ -247,6 +260,21 @@ async def test_events_of_the_device_and_results_of_a_pipeline_are_told_of_the_pa
     (found,) = await server.read("events", "Pipelines/caps", **ask)
     assert len(found["events"]) == 50
     assert found["events"][5] == ["caps-1-5", "nok", 0.05, 5, 300]
+
+
+async def test_who_did_what_is_told_of_the_past_to_auditors_alone(server: Server) -> None:
+    ask: dict[str, Any] = {"select": ["2:Code", "ClientUserId", "Status"], "start": 100.0, "end": 200.0}
+    (found,) = await server.read("events", "i=2253", **ask)
+    assert found["events"] == [["plc_lost", None, None]]
+    await server.node("connect", client="b", endpoint=server.endpoint, uri=URI, **server.files)
+    await server.node("session", client="b", session="a", user="engineer", password="knows why")
+    (found,) = await server.read("events", "i=2253", **ask)
+    assert found["events"] == [
+        ["alarm_handled", "anna", True], ["write_refused", "bert", False], ["plc_lost", None, None],
+        ["method_called", "anna", True],
+    ]  # fmt: skip
+    (only,) = await server.read("events", "i=2253", **ask, ofType="i=2052")  # AuditEventType
+    assert len(only["events"]) == 3
 
 
 async def test_who_may_not_read_history_is_told_so(server: Server) -> None:

@@ -8,6 +8,7 @@ const clients = {};
 const sessions = {};
 const subscriptions = {};
 const pulses = {};
+const later = {};
 
 function plain(variant) {
   if (!variant || variant.value === undefined || variant.value === null) return null;
@@ -89,6 +90,11 @@ const can = {
     sessions[ask.session] = session;
     return { namespaces: await session.readNamespaceArray() };
   },
+  // {client, session, user, password}: the same session, somebody else's
+  async become(ask) {
+    const identity = { type: opcua.UserTokenType.UserName, userName: ask.user, password: ask.password };
+    return (await clients[ask.client].changeSessionIdentity(sessions[ask.session], identity)).name;
+  },
   async close(ask) {
     await sessions[ask.session].close(ask.deleteSubscriptions !== false);
     return {};
@@ -150,6 +156,30 @@ const can = {
     const inputArguments = (ask.arguments || []).map(argument);
     const result = await sessions[ask.session].call({ objectId: ask.object, methodId: ask.method, inputArguments });
     return result.statusCode.name;
+  },
+  // as `call`: the status of each argument, and what it gave
+  async invoke(ask) {
+    const inputArguments = (ask.arguments || []).map(argument);
+    const result = await sessions[ask.session].call({ objectId: ask.object, methodId: ask.method, inputArguments });
+    return {
+      status: result.statusCode.name,
+      arguments: (result.inputArgumentResults || []).map((one) => one.name),
+      outputs: (result.outputArguments || []).map(plain),
+    };
+  },
+  // as `invoke`, without waiting; `invoked` then gives the answer
+  async invokeLater(ask) {
+    later[ask.session] = can.invoke(ask);
+    return {};
+  },
+  async invoked(ask) {
+    return later[ask.session];
+  },
+  // {session, method}: [name, type, description] of what it takes and gives
+  async definition(ask) {
+    const found = await sessions[ask.session].getArgumentDefinition(ask.method);
+    const told = (one) => [one.name, opcua.DataType[one.dataType.value], one.description.text];
+    return { inputs: found.inputArguments.map(told), outputs: found.outputArguments.map(told) };
   },
   async history(ask) {
     const found = await sessions[ask.session].readHistoryValue(ask.node, new Date(Date.now() - 60000), new Date());

@@ -23,7 +23,11 @@ def test_the_demos_export_is_what_is_committed(monkeypatch: pytest.MonkeyPatch) 
     made = demo_set()
     assert made == Path(DEMO_SET).read_text(encoding="utf-8"), "python -m edge.opcua_server.reference"
     root = ElementTree.fromstring(made.encode())  # ours
-    nodes = [one.get("NodeId") for kind in ("UAObject", "UAVariable", "UAObjectType") for one in root.iter(SETS + kind)]
+    nodes = [
+        one.get("NodeId")
+        for kind in ("UAObject", "UAVariable", "UAObjectType", "UAMethod")
+        for one in root.iter(SETS + kind)
+    ]
     assert len(nodes) == len(set(nodes))
     assert "ns=1;s=demo/line1/edge1/Sources/plant/Line.SpeedSetpoint/EURange" in nodes
     targets = {one.text for one in root.iter(SETS + "Reference")}

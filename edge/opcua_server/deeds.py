@@ -1,0 +1,35 @@
+"""THE TABLE of the device's events that say who did what: sessions with the right `audit` alone hear them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from schemas.messages import Value
+
+ALARM_HANDLED: Final = "alarm_handled"
+METHOD_CALLED: Final = "method_called"
+
+
+@dataclass(frozen=True)
+class Deed:
+    """What people do. `by`: the arguments that say who, the first that says something counts; `fails`: it never is."""
+
+    text: str
+    by: tuple[str, ...] = ("by",)
+    fails: bool = False
+
+    def succeeded(self, arguments: Mapping[str, Value]) -> bool:
+        """Whether it was carried out."""
+        return not self.fails and arguments.get("status", "Good") == "Good"
+
+
+DEEDS: Final[Mapping[str, Deed]] = MappingProxyType({
+    ALARM_HANDLED: Deed("an alarm was acknowledged, confirmed, commented, shelved, disabled or enabled"),
+    METHOD_CALLED: Deed("a method of ours was called"),
+    "write_done": Deed("a tag was written", ("on_behalf", "origin")),
+    "write_refused": Deed("a tag was not written", ("on_behalf", "origin"), fails=True),
+    "judged": Deed("a part was judged on the operators' page"),
+})  # fmt: skip
