@@ -80,6 +80,8 @@ async def crowd_killed(server: Server, modules: Path, statuses: Heard, clients: 
         with contextlib.suppress(ProcessLookupError):  # what it said says why
             child.kill()
         await child.wait()
+    statuses.all.clear()
+    await statuses.until(lambda one: held(one)["connections"] == 0, GONE_S)
 
 
 async def _told(child: asyncio.subprocess.Process) -> Any:
