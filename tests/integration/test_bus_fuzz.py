@@ -31,7 +31,7 @@ from tests.edge.small_models import write_classifier
 from tests.mutations import SOAK_S, Mutator, seed_of_run
 
 pytestmark = [pytest.mark.timeout(1200)]
-QUICK_S = 6.0
+QUICK_S = 4.0
 MOST_GROWTH_MB = 64.0
 UP_S = 120.0
 EACH_S = 0.004  # between two messages

@@ -24,7 +24,7 @@ from tests.opcua_device import CLIENT, ENGINEER, ROOT, SPEED, START_MS, Server, 
 from tests.peers.opcua_wire import Plain, Sealed, Tap, server_certificate
 
 pytestmark = [pytest.mark.timeout(1200)]
-QUICK_S = 6.0
+QUICK_S = 4.0
 MOST_GROWTH_MB = 64.0
 ANSWER_S = 15.0
 LONGEST = 60_000  # of one chunk

@@ -129,7 +129,7 @@ def hold(found: dict[str, Any]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_a_killed_crowd_leaves_nothing_behind(server: Server, modules: Path) -> None:
-    hold(await killed(server, modules, crowds=2, clients=4))
+    hold(await killed(server, modules, crowds=1, clients=8))
 
 
 @pytest.mark.soak
