@@ -18,6 +18,7 @@ from bus import Delivery
 from edge.flow import Flow
 from edge.history.query import History
 from edge.host import metric_names as names
+from edge.host.memory import give_back
 from edge.models.slot_states import worst
 from edge.opcua_server.access.certificate import give_certificate
 from edge.opcua_server.access.door import Door
@@ -42,6 +43,7 @@ from schemas.messages import Event, Insight, Reading, Result, Slot, Status
 from schemas.topics import EVENT, INSIGHT, READING, RESULT, SLOT_STATE, STATUS
 
 LOOK_AGAIN_S = 2.0  # at the trust lists and users
+HELD_S = 0.5
 KEEP_S = 1.0  # what the line does with alarms; what people do is kept before they are answered
 
 
@@ -50,6 +52,7 @@ class Open:
     """A server that clients reach, what it shows, and what it tells them."""
 
     server: SecuredServer
+    core: Core
     space: Space
     conditions: Conditions
     watch: Watch
@@ -90,7 +93,7 @@ async def start_server(process: Process) -> Open:
         raise StartError(
             f"the OPC UA server can't listen on {settings.opcua.endpoint}: {error}; choose another port in [opcua]"
         ) from error
-    return Open(server, space, conditions, watch, vision)
+    return Open(server, core, space, conditions, watch, vision)
 
 
 def _open_vision(core: Core, picture: Picture, history: History, audit: Audit) -> VisionFeed | None:
@@ -187,6 +190,20 @@ async def _tick(process: Process, opened: Open) -> None:
         await asyncio.sleep(max(0.0, period_s - (time.monotonic() - started)))
 
 
+async def _tell_held(process: Process, core: Core) -> None:
+    """Say what clients hold: what a killed one has left goes with its session's timeout."""
+    shown = {what: process.metrics.gauge(names.OPCUA_HELD, what=what) for what in core.held()}
+    ended = 0
+    while True:
+        for what, count in core.held().items():
+            process.counters[what] = count
+            shown[what].set(count)
+        if core.ended != ended:
+            ended = core.ended
+            give_back()  # what clients held lies between what stays: a thousand of them would keep 8 MB
+        await asyncio.sleep(HELD_S)
+
+
 async def _keep(conditions: Conditions) -> None:
     while True:
         await asyncio.sleep(KEEP_S)
@@ -224,6 +241,7 @@ async def main(process: Process) -> None:
         await process.read(STATUS, Status, feed.status)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_tick(process, opened))
+            tasks.create_task(_tell_held(process, opened.core))
             tasks.create_task(_keep(opened.conditions))
             tasks.create_task(_look_again(opened.server, opened.watch))
             tasks.create_task(_watch(process, feed))

@@ -29,6 +29,7 @@ class ProcessRow:
     `instances_of` names the settings table whose keys are its instances, "" for a single one; `sections` are the
     settings that it restarts for; `after` starts it later. `checks`: it checks settings, options or contracts itself,
     for which it loads pydantic; the others hold what was checked. `watchdog_s`: silence after which it counts as hung.
+    `nice`: of the normal class, for who answers others and may wait for the line.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ProcessRow:
     sections: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     fifo: dict[str, int] = field(default_factory=dict[str, int])
+    nice: int = 0
     watchdog_s: float = 5.0
     stop_s: float = 3.0
 
@@ -81,7 +83,7 @@ OPCUA = ProcessRow(
     name="opcua", role=Role.OPCUA, module="edge.opcua", lane=Lane.LOCAL, sections=("opcua",),
     subscribes=(t.READING, t.RESULT, t.INSIGHT, t.EVENT, t.OUTPUT, t.SLOT_STATE, t.STATUS, t.REPLY,
                 t.SELF_TEST_REPORT, t.CONFIG_STATE),
-    publishes=(t.WRITE, t.SELF_TEST, t.EVENT, t.STATUS), watchdog_s=10.0,
+    publishes=(t.WRITE, t.SELF_TEST, t.EVENT, t.STATUS), watchdog_s=10.0, nice=10,
 )  # fmt: skip
 HISTORIAN = ProcessRow(
     name="historian", role=Role.HISTORIAN, module="edge.historian", lane=Lane.LOCAL, sections=("historian",),
@@ -97,12 +99,12 @@ MIRROR = ProcessRow(
 MONITOR = ProcessRow(
     name="monitor", role=Role.MONITOR, module="edge.monitor", checks=True, lane=Lane.LOCAL,
     sections=("monitor", "sources", "cameras", "pipelines"),
-    subscribes=(t.STATUS, t.SLOT_STATE, t.CONFIG_STATE), publishes=(t.STATUS,),
+    subscribes=(t.STATUS, t.SLOT_STATE, t.CONFIG_STATE), publishes=(t.STATUS,), nice=10,
 )  # fmt: skip
 HMI = ProcessRow(
     name="hmi", role=Role.HMI, module="edge.hmi", lane=Lane.LOCAL, sections=("hmi", "pipelines", "outputs"),
     subscribes=(t.FRAME, t.RESULT, t.OUTPUT, t.INSIGHT, t.EVENT, t.STATUS, t.CONFIG_STATE),
-    publishes=(t.EVENT, t.STATUS), watchdog_s=10.0,
+    publishes=(t.EVENT, t.STATUS), watchdog_s=10.0, nice=10,
 )  # fmt: skip
 UPLINK = ProcessRow(
     name="uplink", role=Role.UPLINK, module="edge.uplink", lane=Lane.CONTROL, sections=("uplink",),

@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from schemas.messages import Message, Outcome, Quality, Slug, Verdict
+from schemas.messages import Message, Outcome, Quality, Slug, Verdict, Whole
 
 
 class Tensor(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,4 +65,4 @@ class Evidence(Message, frozen=True, kw_only=True):
     machine: str
     batch: int
     row: int
-    time_ns: int
+    time_ns: Whole

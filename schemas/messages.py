@@ -18,6 +18,7 @@ from msgspec import Meta
 
 SLUG = r"^[a-z0-9_-]{1,64}$"
 Slug = Annotated[str, Meta(pattern=SLUG)]
+Whole = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # what a database and a clock hold: msgpack goes further
 Value = bool | int | float | str | list[bool | int | float] | None
 
 
@@ -25,8 +26,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """What every message carries: schema, epoch and seq."""
 
     schema: str = ""
-    epoch: int = 0
-    seq: int = 0
+    epoch: Whole = 0
+    seq: Whole = 0
 
 
 @cache  # asked for each message that is read: uncached it took 140 us
@@ -120,9 +121,9 @@ class Reading(Message, frozen=True, kw_only=True):
     source: Slug
     group: str
     boot: str
-    scan_ns: int
+    scan_ns: Whole
     scan_ms: float
-    time_ns: int
+    time_ns: Whole
     tags: dict[str, Sample]
 
 
@@ -137,8 +138,8 @@ class Frame(Message, frozen=True, kw_only=True):
     stream: Slug
     part_id: int
     boot: str
-    trigger_ns: int
-    time_ns: int
+    trigger_ns: Whole
+    time_ns: Whole
     shape: tuple[int, ...]
     dtype: str
     data: memoryview
@@ -163,8 +164,8 @@ class Decision(Message, frozen=True, kw_only=True):
     verdict: Verdict
     proof: Proof
     boot: str
-    trigger_ns: int
-    deadline_ns: int
+    trigger_ns: Whole
+    deadline_ns: Whole
     reason: str = ""
 
 
@@ -184,7 +185,7 @@ class Output(Message, frozen=True, kw_only=True):
     actuate_ms: float
     total_ms: float
     late: bool
-    time_ns: int
+    time_ns: Whole
     reason: str = ""
     manual: bool = False
 
@@ -215,8 +216,8 @@ class Result(Message, frozen=True, kw_only=True):
     result_id: str
     pipeline: Slug
     input: Slug
-    source_epoch: int
-    source_seq: int
+    source_epoch: Whole
+    source_seq: Whole
     part_id: int | None
     outcome: Outcome
     verdict: Verdict
@@ -230,7 +231,7 @@ class Result(Message, frozen=True, kw_only=True):
     model: Slug
     version: str
     digest: str
-    time_ns: int
+    time_ns: Whole
     recipe: str = ""
     models: dict[str, str] = {}
 
@@ -279,7 +280,7 @@ class Insight(Message, frozen=True, kw_only=True):
     p99_ms: float
     max_ms: float
     score_mean: float
-    time_ns: int
+    time_ns: Whole
     drift: Drift = Drift()
 
 
@@ -294,7 +295,7 @@ class Event(Message, frozen=True, kw_only=True):
     severity: Severity
     text: str
     args: dict[str, str | int | float | bool]
-    time_ns: int
+    time_ns: Whole
 
 
 # --- site: control --------------------------------------------------------------------------------------------------
@@ -311,7 +312,7 @@ class Write(Message, frozen=True, kw_only=True):
     request_id: str
     tag: str
     value: Value
-    asked_ns: int = 0
+    asked_ns: Whole = 0
     on_behalf: str = ""
 
 
@@ -396,8 +397,8 @@ class Slot(Message, frozen=True, kw_only=True):
 
     schema: str = "slot/1"
     model: Slug
-    version: str
-    digest: str
+    version: Annotated[str, Meta(max_length=255)]
+    digest: Annotated[str, Meta(max_length=128)]
     folder: str = ""
     phase: Annotated[str, Meta(pattern="^(desired|loading|active|rejected)$")] = "desired"
     reason: str = ""
@@ -451,7 +452,7 @@ class Status(Message, frozen=True, kw_only=True):
     clock_offset_ms: float | None = None
     config: dict[str, int] = {}
     counters: dict[str, float] = {}
-    time_ns: int = 0
+    time_ns: Whole = 0
 
 
 # --- site: JSON for MES and SCADA -----------------------------------------------------------------------------------

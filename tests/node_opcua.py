@@ -26,6 +26,11 @@ class NodeOpcua:
             env=os.environ | {"NODE_PATH": str(modules), "HOME": str(home)},
         )  # fmt: skip
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._child.pid
+
     def stop(self) -> None:
         """End it."""
         self._child.kill()
@@ -34,10 +39,10 @@ class NodeOpcua:
             if stream is not None:
                 stream.close()
 
-    async def __call__(self, do: str, **asked: object) -> Any:
+    async def __call__(self, do: str, *, within_s: float = ANSWER_S, **asked: object) -> Any:
         """Ask for one thing; raises Refused with the client's own words."""
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(within_s):
                 answer = await asyncio.to_thread(self._ask, {"do": do} | asked)
         except TimeoutError:
             self._child.kill()

@@ -31,7 +31,7 @@ WantedBy=plantedge.target
 _LOOPBACK_ONLY = ("agent", "runtime")  # they speak to the broker and to nobody else
 _DEVICES = ("camera",)
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_BOUNDED = ("Nice=10", "MemoryMax=200M")  # whoever asks, the line comes first
+_BOUNDED = ("MemoryMax=200M",)
 
 
 def broker_configuration() -> str:
@@ -112,6 +112,8 @@ def _drop_in(row: ProcessRow, instance: str, loopback_only: bool, more: Sequence
         service += ["CPUSchedulingPolicy=fifo", f"CPUSchedulingPriority={priority}", "RestrictRealtime=no"]
     if not row.checks:
         service.append(f"Environment={HELD}=held")
+    if row.nice:
+        service.append(f"Nice={row.nice}")
     if row in (MONITOR, HMI):
         service += _BOUNDED
     if loopback_only:

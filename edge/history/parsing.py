@@ -13,7 +13,7 @@ from edge.history.points import key
 from schemas.messages import Quality
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from schemas.messages import Value
 
@@ -87,6 +87,31 @@ def picker(name: str) -> Callable[[str], tuple[str | None, Quality] | None]:
         return held, QUALITIES.get(said or "2i", Quality.BAD)
 
     return pick
+
+
+@lru_cache(maxsize=4_096)
+def column(name: str) -> Callable[[Sequence[str]], list[float] | None]:
+    """Return what finds one field in many points at once: a number of each, or None if anything is less plain.
+
+    Plain are points that all have the field, as a number that is no whole one, Good, and without texts beside it.
+    """
+    escaped = key(name)
+    of_value = re.compile(rf"(?:^|,){re.escape(escaped)}=([^,\n]*)", re.MULTILINE)
+    odd = f"{escaped}{_QUALITY}="
+
+    def numbers(texts: Sequence[str]) -> list[float] | None:
+        joined = "\n".join(texts)
+        if '"' in joined or "\\" in joined or odd in joined:
+            return None
+        found = of_value.findall(joined)
+        if len(found) != len(texts):
+            return None
+        try:
+            return list(map(float, found))
+        except ValueError:  # a whole number, yes or no
+            return None
+
+    return numbers
 
 
 def _plain(name: str) -> str:

@@ -18,6 +18,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Final, NamedTuple, cast
 
@@ -174,10 +175,9 @@ class History:
     def _of_one(
         self, number: int, trend: Trend, span: tuple[int, int], backward: bool, limit: int, after: Position | None
     ) -> Page[Datum]:
-        """Return what `raw` does of one series, which needs no merging: a third of the time."""
-        pick, statement = parsing.picker(trend.name), _POINTS.backward if backward else _POINTS.forward
+        """Return what `raw` does of one series, which needs no merging: a quarter of the time."""
+        statement = _POINTS.backward if backward else _POINTS.forward
         (low, high), items, looked = span, list[Datum](), 0
-        judged, make = trend.measurement == "result", Datum._make
         if after is not None and backward:
             high = min(high, after.time + (number < after.series))
         elif after is not None:
@@ -185,19 +185,12 @@ class History:
         while True:
             size = max(FIRST, min(SLICE, limit - len(items) + 1))
             rows = cast("list[tuple[int, str]]", self._read(statement, (number, low, high, size)))
-            last = 0
-            for time_ns, text in rows:
-                if len(items) >= limit:
-                    return Page(items, Position(last, number).token())
-                last, held = time_ns, pick(text)
-                if held is not None and judged:
-                    items.append(_datum(trend, time_ns, text, *held))
-                elif held is not None:
-                    items.append(make((time_ns, None if held[0] is None else parsing.value(held[0]), held[1])))
-            looked += len(rows)
-            if len(rows) < size:
+            used = _take(trend, rows, items, limit)
+            looked += used
+            if used == len(rows) < size:
                 return Page(items)
-            if looked >= SCAN:
+            last = rows[used - 1][0]
+            if len(items) >= limit or looked >= SCAN:
                 return Page(items, Position(last, number).token())
             low, high = (low, last) if backward else (last + 1, high)
 
@@ -267,6 +260,25 @@ class History:
             except sqlite3.Error as error:
                 remedy = "is it a store?" if self._path.exists() else "the historian makes it when it runs"
                 raise HistoryError(f"{self._path}: {error}; {remedy}") from error
+
+
+def _take(trend: Trend, rows: Sequence[tuple[int, str]], items: list[Datum], limit: int) -> int:
+    """Add what rows say of a trend to `items`, up to `limit`; return how many rows were used."""
+    room, judged, make = rows[: limit - len(items)], trend.measurement == "result", Datum._make
+    numbers = None if judged else parsing.column(trend.name)([text for _, text in room])
+    if numbers is not None:
+        items += map(make, zip([time_ns for time_ns, _ in room], numbers, repeat(Quality.GOOD), strict=False))
+        return len(room)
+    pick = parsing.picker(trend.name)
+    for used, (time_ns, text) in enumerate(rows):
+        if len(items) >= limit:
+            return used
+        held = pick(text)
+        if held is not None and judged:
+            items.append(_datum(trend, time_ns, text, *held))
+        elif held is not None:
+            items.append(make((time_ns, None if held[0] is None else parsing.value(held[0]), held[1])))
+    return len(rows)
 
 
 def count(home: Path, measurement: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ OUTPUT: Final = "output"
 _MOST_OPEN: Final = 10_000  # of a pipeline: two seconds at the most that a topic carries
 _MOST_EARLY: Final = 1_000
 _MOST_GAP: Final = 1_000
+_MOST_LOST: Final = 100_000  # at once: a number may be anything, and each part that is told takes memory
 
 
 class Lack(NamedTuple):
@@ -51,7 +53,7 @@ class _Track:
     missing: dict[int, _Gap] = field(default_factory=dict[int, _Gap])
     open: dict[str, _Gap] = field(default_factory=dict[str, _Gap])
     early: dict[str, None] = field(default_factory=dict[str, None])
-    lost: deque[Lack] = field(default_factory=deque[Lack])
+    lost: deque[Lack] = field(default_factory=lambda: deque[Lack](maxlen=_MOST_LOST))
     decisions: int = 0
     outputs: int = 0
 
@@ -99,7 +101,8 @@ class Reconciliation:
         named = part_id - track.part_id - 1 == between  # the part ids go on like the frames
         for step in range(1, min(between, _MOST_GAP) + 1):
             track.missing[track.seq + step] = _Gap(track.part_id + step if named else None, now_ns)
-        track.lost.extend(Lack(result.pipeline, DECISION, None) for _ in range(between - _MOST_GAP))
+        unnamed = max(0, min(between - _MOST_GAP, _MOST_LOST))
+        track.lost.extend(repeat(Lack(result.pipeline, DECISION, None), unnamed))
         track.seq, track.part_id = result.source_seq, part_id
         return True
 

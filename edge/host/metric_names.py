@@ -174,6 +174,8 @@ PARTS_UNRECONCILED = _counter(
     _HISTORIAN, "pipeline", "lacks")  # fmt: skip
 
 NODE_WRITES = _counter("opcua_node_writes", "Values written to nodes of the address space.", ("opcua",))
+OPCUA_HELD = _gauge("opcua_held", "What OPC UA clients hold: connections, sessions, subscriptions, items.",
+                    ("opcua",), "what")  # fmt: skip
 MES_REFUSED = _counter("mes_tags_refused", "Values that can't stand in a MES message.", ("mirror",))
 SITE_ONLINE = _gauge("site_broker_online", "Whether the site's broker is reached.", ("mirror",))
 SITE_WAITING = _gauge("site_broker_waiting", "Results and events that wait for the site's broker.", ("mirror",))

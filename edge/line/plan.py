@@ -51,7 +51,7 @@ def process_commands(
                 name=row.identity(instance), argv=python("edge.process", _argument(row, instance), "--home", str(home)),
                 after=(*after, *earlier), before=before, watchdog_s=row.watchdog_s, stop_s=row.stop_s,
                 env={} if row.checks else {HELD: "held"},
-                fifo=row.priority(instance), cpus=board.cpus(row.name, instance) if board else (),
+                fifo=row.priority(instance), nice=row.nice, cpus=board.cpus(row.name, instance) if board else (),
             )
         )  # fmt: skip
     return commands

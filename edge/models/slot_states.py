@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
+from schemas.errors import Oversized
 from schemas.messages import Slot
 from schemas.topics import SLOT_STATE
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from edge.process import Process
 
 AGAIN_S: Final = 0.2
+_SHORT: Final = 200
 _WORST: Final = ("rejected", "loading", "desired", "active")  # first
 
 
@@ -36,13 +40,21 @@ class StateVoice:
             publisher = self._publishers[state.model] = self._process.publisher(
                 SLOT_STATE, Slot, model=state.model, process=self._process.identity
             )
-        if not publisher.send(state):
+        if not _sent(publisher, state):
             self._again[state.model] = asyncio.get_running_loop().call_later(AGAIN_S, self.say, state)
 
     def close(self) -> None:
         """Say nothing more."""
         for held in self._again.values():
             held.cancel()
+
+
+def _sent(publisher: Publisher[Slot], state: Slot) -> bool:
+    """Publish a state; one that repeats too long a folder says less of it."""
+    try:
+        return publisher.send(state)
+    except Oversized:
+        return publisher.send(replace(state, folder="", reason=state.reason[:_SHORT]))
 
 
 def worst(states: Iterable[Slot]) -> Slot:

@@ -1,13 +1,16 @@
 """Secure channels and what lies below them: whose certificate is let in, and how much a connection may cost.
 
 The one file that overrides protected members of asyncua 2.1 (`_process_message`, `_process_one_msg`, `_make_protocol`,
-`_setup_server_nodes`, and reads `_connection`, `_transport`, `_buffer`, `_policies`): it has no hooks there. What that
-is for, each seen with asyncua as it is:
+`_should_close_session_on_transport_loss`, `_setup_server_nodes`, and reads `_connection`, `_transport`, `_buffer`,
+`_policies`): it has no hooks there. What that is for, each seen with asyncua as it is:
 - a session that was created but not activated reads everything on the channel without security, which checks nobody;
 - a client that leaves its certificate out of CreateSession is never validated, and others after the channel is open;
 - one connection may create sessions without end, and take up another's by its token, which is a counter;
+- a session timeout that is not a number makes a timer that is always due, and takes a core for as long as it lives;
+- a connection that ends closes a session which its client has long taken along to another;
 - a header that announces 4 GB is waited for, and a client that does not read is written to, both in our memory;
 - a message that can't be read is logged and the channel goes on.
+What its decoding lacks is in `decoding.py`.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -16,8 +19,11 @@ is for, each seen with asyncua as it is:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import struct
+import time
 from typing import Any, Final, cast
 
 from asyncua import ua
@@ -38,7 +44,8 @@ from edge.opcua_server.access.door import Door
 from edge.opcua_server.access.tokens import Proof, TokenRefused
 from edge.opcua_server.access.trust import split_chain
 from edge.opcua_server.core import Core
-from edge.opcua_server.limits import CHUNK_BYTES, READS_AGAIN_S, REQUEST_BYTES, SEND_BUFFER_BYTES
+from edge.opcua_server.decoding import Body, bound_decoding
+from edge.opcua_server.limits import CHUNK_BYTES, OPENING_BYTES, READS_AGAIN_S, REQUEST_BYTES, SEND_BUFFER_BYTES
 from edge.opcua_server.session import Session
 from edge.settings import OpcUa
 from schemas.errors import CertificateRefused
@@ -52,10 +59,12 @@ POLICIES: Final = [
 ]
 SMALLEST_BUFFER: Final = 8192  # OPC 10000-6, 7.1.2.3
 SMALLEST_NONCE: Final = 32
+LONGEST_REASON: Final = 200  # some quote what the peer sent
 _CREATE: Final = ObjectIds.CreateSessionRequest_Encoding_DefaultBinary
 _ACTIVATE: Final = ObjectIds.ActivateSessionRequest_Encoding_DefaultBinary
+_ENTERING: Final = frozenset({_CREATE, _ACTIVATE})
 _WITHOUT_SESSION: Final = frozenset({
-    _CREATE, _ACTIVATE, ObjectIds.FindServersRequest_Encoding_DefaultBinary,
+    *_ENTERING, ObjectIds.FindServersRequest_Encoding_DefaultBinary,
     ObjectIds.GetEndpointsRequest_Encoding_DefaultBinary, ObjectIds.CloseSecureChannelRequest_Encoding_DefaultBinary,
 })  # fmt: skip
 _NOT_ACTIVATED: Final = ObjectIds.CloseSessionRequest_Encoding_DefaultBinary
@@ -126,16 +135,27 @@ class Channel(UaProcessor):
         except (ServiceError, UaStatusCodeError) as error:
             code = error.code
         except Exception as error:  # noqa: BLE001  # a certificate, a signature, a length: whatever the peer sent
-            _log.info("OPC UA connection from %s is closed: %s", self.name, error or type(error).__name__)
+            said = str(error)[:LONGEST_REASON].encode("utf-8", "backslashreplace").decode() or type(error).__name__
+            self._core.closings.info(f"OPC UA connection from {self.name} is closed: {said!r}")
             code = StatusCodes.BadSecurityChecksFailed  # Part 4, 6.1.3: the reason is not for a stranger
         told = ua.ErrorMessage(Error=ua.StatusCode(ua.UInt32(code)), Reason=ua.String(""))
         self._transport.write(uatcp_to_binary(cast(ua.MessageType, ua.MessageType.Error), told))
         return False
 
+    def open_secure_channel(self, algohdr: Any, seqhdr: Any, body: Buffer) -> None:
+        """Open or renew the channel."""
+        super().open_secure_channel(algohdr, seqhdr, Body(bytes(body)))  # type: ignore[no-untyped-call]  # nor here
+
+    async def process_message(self, seqhdr: Any, body: Buffer) -> bool:
+        """Answer one request."""
+        return bool(await super().process_message(seqhdr, Body(bytes(body))))  # type: ignore[no-untyped-call]  # nor here
+
     async def _process_message(self, typeid: ua.NodeId, requesthdr: Any, seqhdr: Any, body: Buffer) -> Any:
         kind = typeid.Identifier
         if kind in _NEVER:
             raise ServiceError(StatusCodes.BadServiceUnsupported)
+        if kind in _WITHOUT_SESSION and len(body) > OPENING_BYTES:
+            raise ServiceError(StatusCodes.BadRequestTooLarge)
         if kind == _CREATE:
             await self._before_session(struct_from_binary(ua.CreateSessionParameters, body.copy()))
         elif kind == _ACTIVATE:
@@ -143,15 +163,28 @@ class Channel(UaProcessor):
         elif kind not in _WITHOUT_SESSION:
             self._check_session(requesthdr, kind)
         done = await super()._process_message(typeid, requesthdr, seqhdr, body)  # type: ignore[no-untyped-call]  # nor here
-        if kind == _CREATE and isinstance(self.session, Session):
+        if kind in _ENTERING and isinstance(self.session, Session):
             self.session.certificate = self.certificate
+            self.session.channel, self.session.left_s = self, None
         return done
+
+    def _should_close_session_on_transport_loss(self) -> bool:
+        held = isinstance(self.session, Session) and self.session.channel in (None, self)
+        return held and bool(super()._should_close_session_on_transport_loss())
+
+    async def close(self) -> None:
+        """Leave a session that has subscriptions to the client that may come back for it."""
+        await super().close()  # type: ignore[no-untyped-call]  # nor here
+        if isinstance(self.session, Session) and self.session.channel is self:
+            self.session.channel, self.session.left_s = None, time.monotonic()
 
     async def _before_session(self, params: Any) -> None:
         if self.certificate is None:
             raise ServiceError(StatusCodes.BadSecurityModeRejected)
         if len(params.ClientNonce or b"") < SMALLEST_NONCE:
             raise ServiceError(StatusCodes.BadNonceInvalid)
+        if math.isnan(params.RequestedSessionTimeout):
+            raise ServiceError(StatusCodes.BadInvalidArgument)
         try:
             chain = split_chain(params.ClientCertificate or b"")
             if not chain or chain[0].public_bytes(Encoding.DER) != self.certificate:
@@ -219,6 +252,16 @@ class Connection(OPCUAProtocol):
         self.processor = Channel(self._core, self._door, self.transport, self.limits)
         self.processor.set_policies(self.policies)  # type: ignore[no-untyped-call]  # nor here
 
+    def connection_lost(self, ex: BaseException | None) -> None:
+        """Forget it once it is closed; asyncua keeps what was closed for up to ten seconds, 20 kB each."""
+        super().connection_lost(ex)
+        for closing in self.closing_tasks[-1:]:
+            closing.add_done_callback(self._forget)
+
+    def _forget(self, closed: asyncio.Task[Any]) -> None:
+        with contextlib.suppress(ValueError):  # asyncua was faster
+            self.closing_tasks.remove(closed)
+
     def data_received(self, data: bytes) -> None:
         """Take bytes; asyncua would collect up to the 4 GB that a header may announce."""
         super().data_received(data)
@@ -252,7 +295,7 @@ class Connection(OPCUAProtocol):
                 async with asyncio.timeout(READS_AGAIN_S):
                     await self._writable.wait()
             except TimeoutError:
-                _log.info("OPC UA connection from %s does not read, and is closed", self.peer_name)
+                self._core.closings.info(f"OPC UA connection from {self.peer_name} does not read, and is closed")
                 self.cut()
                 return False
         return await super()._process_one_msg(header, buf)
@@ -286,6 +329,7 @@ class SecuredServer(Server):
     def __init__(self, core: Core, door: Door, settings: OpcUa) -> None:
         """Offer our policies and tokens."""
         super().__init__(core)
+        bound_decoding()
         self._core, self._door = core, door
         self.listener: Listener | None = None
         self.limits = TransportLimits(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from typing import Any
 
@@ -19,6 +21,7 @@ from edge.opcua_server.history.reads import HistoryReads
 from edge.opcua_server.limits import UNACTIVATED_S, WAITING_REQUESTS
 from edge.opcua_server.methods.calls import Methods
 from edge.opcua_server.session import Session
+from edge.opcua_server.sparing import SparingLog
 from edge.opcua_server.subscriptions.service import Subscriptions
 from edge.opcua_server.vision.calls import Calls
 from edge.opcua_server.writing import Writes
@@ -36,7 +39,10 @@ class _Doorless(UserManager):
 
 
 class Core(InternalServer):
-    """asyncua's server core. `sessions` are those of clients; `history` and the like: None before they are there."""
+    """asyncua's server core. `sessions` are those of clients; `history` and the like: None before they are there.
+
+    `closings`: where it is said why connections were closed.
+    """
 
     def __init__(self, settings: OpcUa) -> None:
         """Begin without sessions; nothing can be written before `writes` are opened."""
@@ -49,6 +55,9 @@ class Core(InternalServer):
         self.vision: Calls | None = None
         self.subscriptions = Subscriptions(self.aspace, self, settings.limits, settings.tick_ms, self._audits)
         self.subscription_service = self.isession.subscription_service = self.subscriptions
+        self.closings = SparingLog(logging.getLogger(__name__))
+        self.ended = 0  # sessions that are over
+        self._closing: set[asyncio.Task[None]] = set()
         self.sessions: dict[ua.NodeId, Session] = {}  # by authentication token
         self.max_connections = settings.limits.connections
         self.max_pending_activation_seconds = UNACTIVATED_S
@@ -62,7 +71,7 @@ class Core(InternalServer):
         """
         if not external:
             return super().create_session(name, user, external)
-        if len(self.sessions) >= self._limits.sessions:
+        if len(self.sessions) >= self._limits.sessions and not self._make_room():
             raise ServiceError(StatusCodes.BadTooManySessions)
         return Session(self, str(name))
 
@@ -77,7 +86,8 @@ class Core(InternalServer):
 
     def unregister_external_session(self, session: InternalSession) -> None:
         """Forget a session."""
-        self.sessions.pop(session.auth_token, None)
+        if self.sessions.pop(session.auth_token, None):
+            self.ended += 1
 
     def _audits(self, session_id: ua.NodeId) -> bool:
         """Whether a session hears who did what."""
@@ -89,6 +99,29 @@ class Core(InternalServer):
         for session in list(self.sessions.values()):
             if not session.is_activated() and session.made_s < oldest:
                 await session.close_session()
+
+    def _make_room(self) -> bool:
+        """Close the session that its client has left longest ago; whether there was one.
+
+        A client that is killed leaves its session to its timeout, and would be shut out when it was killed often.
+        """
+        left = {one.left_s: one for one in self.sessions.values() if one.left_s is not None}
+        if not left:
+            return False
+        oldest = left[min(left)]
+        self.unregister_external_session(oldest)  # at once: other clients are on their way in
+        closing = asyncio.create_task(oldest.close_session())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        return True
+
+    def held(self) -> dict[str, int]:
+        """Return how much clients hold."""
+        subscriptions = self.subscriptions.held()
+        return {
+            "connections": len(self.asyncio_transports), "sessions": len(self.sessions),
+            "subscriptions": len(subscriptions), "items": sum(subscriptions),
+        }  # fmt: skip
 
     def register_server(self, server: Any, conf: Any = None) -> None:
         """Refuse: this is no discovery server, and whoever reaches the port could fill its memory.

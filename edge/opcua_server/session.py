@@ -52,6 +52,8 @@ class Session(InternalSession):
         self._core = core
         self.made_s = time.monotonic()
         self.certificate: bytes | None = None  # the client's: the session is tied to it
+        self.channel: object = None  # that holds it
+        self.left_s: float | None = None  # since when none does
         self.admitted: Person | None = None  # who the next activation is for
         self._continuations = Continuations()
         self._handles = Handles()
@@ -81,7 +83,10 @@ class Session(InternalSession):
 
     async def close_session(self, delete_subs: bool = True) -> None:
         """Close it, and its subscriptions with it, whatever the client asked for."""
-        await super().close_session(True)
+        mine = [one.data.SubscriptionId for one in self._core.subscriptions.of(self.session_id)]
+        await super().close_session(False)
+        if mine:
+            await super().delete_subscriptions(mine)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -194,17 +199,19 @@ class Session(InternalSession):
     async def delete_monitored_items(self, params: Any) -> list[ua.StatusCode]:
         """Watch no longer."""
         self._own(params.SubscriptionId)
+        _few(params.MonitoredItemIds)
         return await super().delete_monitored_items(params)
 
     async def set_monitoring_mode(self, params: Any) -> list[ua.StatusCode]:
         """Disable, sample or report."""
         self._own(params.SubscriptionId)
+        _few(params.MonitoredItemIds)
         return await super().set_monitoring_mode(params)
 
     async def set_publishing_mode(self, params: Any) -> list[ua.StatusCode]:
         """Tell news, or keep-alives only."""
         results: list[ua.StatusCode] = []
-        for number in params.SubscriptionIds:
+        for number in _few(params.SubscriptionIds):
             one = ua.SetPublishingModeParameters(PublishingEnabled=params.PublishingEnabled, SubscriptionIds=[number])
             results += await self._each(number, super().set_publishing_mode, one)
         return results
@@ -212,7 +219,7 @@ class Session(InternalSession):
     async def delete_subscriptions(self, ids: list[int]) -> list[ua.StatusCode]:
         """End own subscriptions."""
         results: list[ua.StatusCode] = []
-        for number in ids:
+        for number in _few(ids):
             results += await self._each(number, super().delete_subscriptions, [number])
         return results
 
@@ -242,7 +249,7 @@ class Session(InternalSession):
     ) -> list[Any]:
         """Give nobody another session's subscriptions: those of an ended one are gone, the others are in use."""
         gone = _status(StatusCodes.BadSubscriptionIdInvalid)
-        return [ua.TransferResult(StatusCode=gone) for _ in params.SubscriptionIds]
+        return [ua.TransferResult(StatusCode=gone) for _ in _few(params.SubscriptionIds)]
 
 
 def _few(asked: Sequence[Asked]) -> list[Asked]:

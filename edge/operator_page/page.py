@@ -89,16 +89,19 @@ class OperatorPage:
     def result(self, result: Result) -> None:
         """Take a result."""
         self._hear()
-        self.stations[result.pipeline].result(result, time.time(), self.pool, self.album)
+        if station := self.stations.get(result.pipeline):
+            station.result(result, time.time(), self.pool, self.album)
 
     def output(self, output: Output) -> None:
         """Take an output."""
         self._hear()
-        self.stations[output.pipeline].output(output, time.time())
+        if station := self.stations.get(output.pipeline):
+            station.output(output, time.time())
 
     def insight(self, insight: Insight) -> None:
         """Take a window's figures."""
-        self.stations[insight.pipeline].insight(insight)
+        if station := self.stations.get(insight.pipeline):
+            station.insight(insight)
 
     def status(self, status: Status) -> None:
         """Take a process's words about itself; our own say nothing of the bus."""

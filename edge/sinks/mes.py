@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import TypeVar
 
 from bus.typed import Publisher
 from edge.host import metric_names as names
@@ -11,8 +12,11 @@ from edge.mes.messages import mes_event, mes_result
 from edge.mes.tag_changes import Key, TagChanges
 from edge.plc.tags.lists import source_tags
 from edge.process import Process
-from schemas.messages import Event, MesEvent, MesResult, MesTag, Reading, Result
+from schemas.errors import Oversized
+from schemas.messages import Event, MesEvent, MesResult, Message, MesTag, Reading, Result
 from schemas.topics import MES_EVENT, MES_RESULT, MES_TAG, slug
+
+M = TypeVar("M", bound=Message)
 
 
 class MesSink:
@@ -22,6 +26,7 @@ class MesSink:
         """Learn the tags' units from the sources' tag lists."""
         self._process = process
         self._refused = process.metrics.counter(names.MES_REFUSED)
+        self._oversized = 0
         self._period_s = 1.0 / process.settings.mirror.tag_hz
         self._changes = TagChanges(source_tags(process.settings, process.home))
         self._results: dict[str, Publisher[MesResult]] = {}
@@ -31,9 +36,22 @@ class MesSink:
     def reading(self, reading: Reading) -> None:
         """Keep the newest value of each tag until the next tick."""
         self._changes.take(reading)
-        self._refused.reach(self._changes.refused)
-        if self._changes.refused:
-            self._process.counters["tags_refused"] = self._changes.refused
+        self._count()
+
+    def _send(self, publisher: Publisher[M], message: M) -> bool:
+        """Publish; a text too long for a MES message is refused and counted."""
+        try:
+            return publisher.send(message)
+        except Oversized:
+            self._oversized += 1
+            self._count()
+            return False
+
+    def _count(self) -> None:
+        refused = self._changes.refused + self._oversized
+        self._refused.reach(refused)
+        if refused:
+            self._process.counters["tags_refused"] = refused
 
     def result(self, result: Result) -> None:
         """Publish a result."""
@@ -41,14 +59,14 @@ class MesSink:
         if publisher is None:
             publisher = self._process.publisher(MES_RESULT, MesResult, pipeline=result.pipeline)
             self._results[result.pipeline] = publisher
-        publisher.send(mes_result(result))
+        self._send(publisher, mes_result(result))
 
     def event(self, event: Event) -> None:
         """Publish an event under its code."""
         publisher = self._events.get(event.code)
         if publisher is None:
             publisher = self._events[event.code] = self._process.publisher(MES_EVENT, MesEvent, kind=event.code)
-        publisher.send(mes_event(event))
+        self._send(publisher, mes_event(event))
 
     async def run(self) -> None:
         """Publish what changed, once per tick."""
@@ -60,7 +78,7 @@ class MesSink:
         """Publish each tag that is due; return how many."""
         count = 0
         for key, tag in self._changes.due(now_s).items():
-            if self._tag_publisher(key).send(tag):
+            if self._send(self._tag_publisher(key), tag):
                 self._changes.told(key, tag, now_s)
                 count += 1
         return count

@@ -32,7 +32,7 @@ class Command:
     `watchdog_s`: silence after which it is hung (0: never); a probe then asks three times as often. `fifo`: priority
     under SCHED_FIFO where permitted. `after`: names that must be ready first, and stop only after it; `before`: names
     that stop after it too, though it may start without them. `start_s`: time to become ready. `cpus`: its cores, () for
-    any.
+    any. `nice`: once it is ready; to start is urgent.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Command:
     stop_s: float = 3.0
     fifo: int = 0
     cpus: tuple[int, ...] = ()
+    nice: int = 0
 
 
 class Child:
@@ -218,6 +219,8 @@ class Child:
             return
         if self.command.cpus:
             spawn.pin(self.pid, self.command.cpus)
+        if self.command.nice:
+            spawn.yield_to_others(self.pid, self.command.nice)
         if self.command.fifo:
             self._realtime = spawn.prioritise(self.pid, self.command.fifo)
         self._step(Phase.READY)

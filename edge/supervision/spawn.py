@@ -127,6 +127,13 @@ def prioritise(pid: int, priority: int) -> bool:
     return True
 
 
+def yield_to_others(pid: int, nice: int) -> None:
+    """Lower every thread of a process; those that it starts later inherit it."""
+    with contextlib.suppress(OSError):  # ESRCH when a thread ended meanwhile
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - names are all we need
+            os.setpriority(os.PRIO_PROCESS, int(thread), nice)
+
+
 def pin(pid: int, cpus: Sequence[int]) -> bool:
     """Let every thread of a process run on these cores alone; return whether that can be."""
     try:

@@ -12,7 +12,7 @@ from bus.codec import decode, encode
 from schemas import fleet as f
 from schemas import messages as m
 from schemas.errors import CodecError, Oversized, SchemaMismatch
-from schemas.topics import DECISION, STATUS, TOPICS, UP_ALERT, UP_HEALTH, Codec, Topic
+from schemas.topics import DECISION, RESULT, STATUS, TOPICS, UP_ALERT, UP_HEALTH, Codec, Topic
 from tests.bus.examples import EXAMPLES, row_for, stamped
 from tests.bus.make_golden import GOLDEN, files_of
 
@@ -134,6 +134,14 @@ def test_the_rows_size_bounds_both_ways() -> None:
         encode(STATUS, status)
     with pytest.raises(Oversized, match="STATUS"):
         decode(STATUS, m.Status, b" " * (STATUS.max_bytes + 1))
+
+
+@pytest.mark.parametrize("name", ["epoch", "seq", "time_ns", "source_epoch", "source_seq"])
+@pytest.mark.parametrize("number", [2**63, 2**64 - 1, -1])
+def test_a_number_that_no_database_holds_is_refused(name: str, number: int) -> None:
+    example = next(one for one in EXAMPLES if isinstance(one, m.Result))  # the historian ended with it
+    with pytest.raises(CodecError):
+        decode(RESULT, m.Result, msgspec.msgpack.encode(msgspec.structs.replace(example, **{name: number})))
 
 
 def test_a_view_is_read_like_bytes() -> None:

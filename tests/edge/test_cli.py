@@ -206,6 +206,8 @@ def test_every_process_of_a_device_has_its_drop_in(device: Path) -> None:
     found = printed.units(device)
     assert "CPUSchedulingPriority=40" in found["plantedge@runtime@safety.service.d/10-table.conf"]
     assert "CPUScheduling" not in found["plantedge@runtime@bulk.service.d/10-table.conf"]
+    assert "Nice=10\n" in found["plantedge@opcua.service.d/10-table.conf"]
+    assert "Nice" not in found["plantedge@historian.service.d/10-table.conf"]
     assert "WatchdogSec=2\n" in found["plantedge@connect@plant.service.d/10-table.conf"]
     assert len(found) == len(PROCESSES) + 2  # two lanes and three cameras, and no uplink without a fleet
 

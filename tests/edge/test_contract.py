@@ -77,6 +77,11 @@ def problems_of(folder: Path) -> str:
     return "\n".join(caught.value.problems)
 
 
+@pytest.mark.parametrize("name", ["a\0b", "a" * 5_000])
+def test_a_name_that_no_folder_can_have_is_a_problem_of_the_folder(folder: Path, name: str) -> None:
+    assert "can't be read" in problems_of(folder / name)
+
+
 def test_a_sound_folder_is_read(folder: Path) -> None:
     contract = Contract.load(folder)
     assert (contract.name, contract.version, contract.kind) == ("press", "2", "anomaly")

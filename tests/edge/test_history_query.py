@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,6 +69,50 @@ def test_a_tags_values_come_in_the_order_of_time_with_their_qualities(store: Sto
     assert [one.value for one in history.raw(Trend.tag("plc", "Line Speed, set="), 2, 4).items] == [2.0, 3.0]
     assert not history.raw(Trend.tag("plc", "Line"), 0, 99).items
     assert not history.raw(Trend.tag("other", "Line.Speed"), 0, 99).items
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("every", [2, 3, 7, 64])
+def test_a_tag_that_is_in_some_points_only_comes_once(
+    store: Store, history: History, every: int, backward: bool
+) -> None:
+    fields = ["Line.Speed=1.5" if number % every == 0 else "Other=1.5" for number in range(3_000)]
+    store.add([reading(number + 1, text) for number, text in enumerate(fields)])
+    expected = [number + 1 for number in range(3_000) if number % every == 0][:: -1 if backward else 1]
+    for limit in (1, 9, 22, 32, 64, 100, 1_000):
+        pages = itertools.islice(_pages(history, limit, backward), 3_001)
+        assert [one.time_ns for page in pages for one in page] == expected
+
+
+def _pages(history: History, limit: int, backward: bool) -> Iterator[list[Datum]]:
+    token, first = "", True
+    while token or first:
+        found = history.raw(SPEED, 0, END, backward=backward, limit=limit, after=token)
+        token, first = found.next, False
+        yield list(found.items)
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        "Line.Speed=2i",
+        'Line.Speed="2"',
+        "Line.Speed=true",
+        "Line.Speed.quality=0i",
+        "Other=2.5",
+        'A="\\"",Line.Speed=2.5',
+    ],
+)
+def test_a_slice_of_plain_numbers_is_read_as_any_other(store: Store, history: History, spoilt: str) -> None:
+    plain = [f"Other=1.5,Line.Speed={number}.5,More=3.5" for number in range(200)]
+    mixed = [*plain[:100], spoilt, *plain[100:]]
+    for series, texts in (("plain", plain), ("mixed", mixed)):
+        points = [reading(number + 1, text, f"reading,source={series}") for number, text in enumerate(texts)]
+        store.add(points)
+    fast = history.raw(Trend.tag("plain", "Line.Speed"), 0, END).items
+    assert [one.value for one in fast] == [number + 0.5 for number in range(200)]
+    slow = [one for one in history.raw(Trend.tag("mixed", "Line.Speed"), 0, END).items if one.time_ns != 101]
+    assert [one.value for one in slow] == [one.value for one in fast]
 
 
 def test_a_name_inside_a_text_is_not_that_field(store: Store, history: History) -> None:

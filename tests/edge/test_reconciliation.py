@@ -113,6 +113,13 @@ def test_a_storm_is_bounded_and_all_of_it_counted() -> None:
     assert len(found.overdue(OVER)) == 5_000
 
 
+def test_a_number_from_nowhere_costs_no_memory() -> None:
+    found = Reconciliation([])
+    found.result(result(1), 0)
+    found.result(result(2**62), 0)
+    assert 5_000 < len(found.overdue(OVER)) < 200_000
+
+
 @given(st.sets(st.integers(2, 60)), st.sets(st.integers(1, 61)), st.randoms())
 def test_told_is_exactly_what_is_missing(unseen: set[int], silent: set[int], random) -> None:
     found = Reconciliation(["cap"])

@@ -336,6 +336,12 @@ async def test_priority_is_given_where_the_kernel_permits_it(supervisor: Supervi
     assert state.realtime is (policy == os.SCHED_FIFO)
 
 
+async def test_who_may_wait_yields_once_it_is_ready(supervisor: Supervisor) -> None:
+    supervisor.apply([Command(name="c", argv=program(STEADY), nice=7)])
+    assert await supervisor.until(supervisor.ready, 5)
+    assert os.getpriority(os.PRIO_PROCESS, supervisor.children["c"].state().pid) == 7
+
+
 def test_a_log_is_bounded_while_its_writer_goes_on(tmp_path: Path) -> None:
     log = tmp_path / "c.log"
     with log.open("ab", buffering=0) as writer:

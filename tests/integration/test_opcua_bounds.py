@@ -1,7 +1,9 @@
 """What a client may cost the OPC UA server below the sessions: sockets, bytes, channels, a reader that stops."""
 
 import asyncio
+import contextlib
 import json
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,9 +12,11 @@ from pathlib import Path
 import pytest
 from asyncua import ua
 from asyncua.client.client import Client
+from asyncua.common.utils import Buffer
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
+from asyncua.ua.ua_binary import nodeid_to_binary, struct_from_binary, struct_to_binary
 from asyncua.ua.uaerrors import BadSecurityModeRejected, BadServiceUnsupported, BadSessionIdInvalid
 
 from bus.mosquitto import free_port
@@ -22,6 +26,7 @@ from schemas.messages import State
 from schemas.topics import STATUS
 from tests.device import Device
 from tests.opcua_certificates import URI, party
+from tests.peers.opcua_wire import HEAD, Plain
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 UP_S = 150.0
@@ -89,6 +94,10 @@ async def _until_up(device: Device) -> None:
         await statuses.until(lambda status: status.process == "opcua" and status.state is State.IDLE, UP_S)
 
 
+class Deaf:
+    """Takes notifications, and does nothing with them."""
+
+
 async def closed(reader: asyncio.StreamReader, seconds: float = 15.0) -> bytes:
     """What came until the server closed the connection."""
     async with asyncio.timeout(seconds):
@@ -106,6 +115,54 @@ async def test_a_message_that_is_announced_too_long_is_not_waited_for(server: Se
         assert await closed(reader) == b""
         writer.close()
     assert server.memory_mb() - before < 20
+
+
+@pytest.mark.parametrize("claim", [b"\x80" + b"\xff\xff\xff\x7f", b"\x8c" + struct.pack("<ii", 2**30, -4)])
+async def test_a_stranger_with_sixty_bytes_costs_neither_memory_nor_time(server: Server, claim: bytes) -> None:
+    before = server.memory_mb()
+    header = struct_to_binary(ua.RequestHeader(TimeoutHint=ua.UInt32(1000)))[:-3]
+    literal = nodeid_to_binary(ua.typeid_by_extension_objects[ua.LiteralOperand])
+    hidden = literal + b"\1" + struct.pack("<i", len(claim)) + claim  # in the header, where anything may be
+    plain = Plain(server.port)
+    await plain.open()
+    async with asyncio.timeout(15):
+        with pytest.raises(ConnectionError):
+            await plain.ask(b"\1\0" + struct.pack("<H", 428) + header + hidden)
+    plain.close()
+    assert server.memory_mb() - before < 20
+
+
+async def test_a_request_without_a_session_is_short(server: Server) -> None:
+    request = ua.GetEndpointsRequest()
+    request.Parameters.EndpointUrl = ua.String("opc.tcp://" + "x" * 20_000)  # Python would keep 128 of them
+    plain = Plain(server.port)
+    await plain.open()
+    answer = struct_from_binary(ua.ServiceFault, Buffer((await plain.ask(struct_to_binary(request)))[HEAD:]))
+    assert answer.ResponseHeader.ServiceResult.name == "BadRequestTooLarge"
+    plain.close()
+
+
+async def test_a_session_timeout_is_a_number(server: Server) -> None:
+    client = await server.client()
+    client.session_timeout = math.nan
+    with pytest.raises(ua.uaerrors.BadInvalidArgument):
+        await client.connect()
+
+
+async def test_sessions_that_killed_clients_left_behind_make_room(server: Server) -> None:
+    for _ in range(7):  # two more than there may be at once
+        client = await server.client()
+        await client.connect()
+        await client.create_subscription(500, Deaf())
+        transport = client.uaclient.protocol.transport if client.uaclient.protocol else None
+        assert transport is not None
+        transport.abort()
+        with contextlib.suppress(Exception):  # it finds itself cut off
+            await client.disconnect()
+    last = await server.client()
+    await last.connect()
+    assert "urn:plantedge:device" in await last.get_namespace_array()
+    await last.disconnect()
 
 
 async def test_a_hello_with_tiny_buffers_is_refused(server: Server) -> None:

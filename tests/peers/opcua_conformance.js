@@ -7,6 +7,7 @@ const opcua = require("node-opcua-client");
 const clients = {};
 const sessions = {};
 const subscriptions = {};
+const pulses = {};
 const later = {};
 
 function plain(variant) {
@@ -122,6 +123,32 @@ const can = {
     const attributeId = opcua.AttributeIds[ask.attribute || "Value"];
     const found = await sessions[ask.session].read(ask.nodes.map((nodeId) => ({ nodeId, attributeId })));
     return found.map(shown);
+  },
+  // {session, node, everyMs}: read it again and again
+  async pulse(ask) {
+    const held = (pulses[ask.session] = { count: 0, worstMs: 0, errors: [], going: true });
+    const target = { nodeId: ask.node, attributeId: opcua.AttributeIds.Value };
+    (async () => {
+      while (held.going) {
+        const began = performance.now();
+        try {
+          const found = await sessions[ask.session].read(target);
+          if (!found.statusCode.isGood()) held.errors.push(found.statusCode.name);
+        } catch (error) {
+          held.errors.push(String(error.message || error));
+        }
+        held.count += 1;
+        held.worstMs = Math.max(held.worstMs, performance.now() - began);
+        await new Promise((resolve) => setTimeout(resolve, ask.everyMs));
+      }
+    })();
+    return {};
+  },
+  // {session}: how many answers came, how long the slowest took, what went wrong
+  async pulses(ask) {
+    const held = pulses[ask.session];
+    held.going = !ask.stop;
+    return { count: held.count, worstMs: held.worstMs, errors: held.errors.slice(0, 5) };
   },
   // {session, node}: names, NodeIds and types of what it refers to
   async browse(ask) {
@@ -249,6 +276,33 @@ const can = {
       values: one.historyData && one.historyData.dataValues ? one.historyData.dataValues.map(shown) : [],
       events: one.historyData && one.historyData.events ? one.historyData.events.map((it) => it.eventFields.map(plain)) : [],
     }));
+  },
+  // {session, node, startMs, endMs}: all raw values, page by page; how many, and whether each is later than the last
+  async historyAll(ask) {
+    const found = { count: 0, pages: 0, ordered: true, sum: 0, lastMs: null };
+    let point;
+    do {
+      const request = new opcua.HistoryReadRequest({
+        historyReadDetails: details({ ...ask, kind: "raw" }),
+        nodesToRead: [{ nodeId: opcua.resolveNodeId(ask.node), continuationPoint: point }],
+        timestampsToReturn: opcua.TimestampsToReturn.Source,
+      });
+      const response = await new Promise((resolve, reject) =>
+        sessions[ask.session].historyRead(request, (error, made) => (error ? reject(error) : resolve(made))),
+      );
+      const one = response.results[0];
+      if (!one.statusCode.isGood()) return { ...found, status: one.statusCode.name };
+      for (const data of one.historyData.dataValues) {
+        const ms = data.sourceTimestamp.getTime();
+        found.ordered &&= found.lastMs === null || ms > found.lastMs;
+        found.lastMs = ms;
+        found.sum += data.value.value;
+        found.count += 1;
+      }
+      found.pages += 1;
+      point = one.continuationPoint && one.continuationPoint.length ? one.continuationPoint : undefined;
+    } while (point);
+    return found;
   },
   // {session, subscription, publishingMs, lifetime, keepAlive, most}
   async subscribe(ask) {

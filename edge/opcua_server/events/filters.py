@@ -22,6 +22,7 @@ from edge.opcua_server.subscriptions.deadband import FilterRefused
 
 MOST_SELECTED: Final = 200
 MOST_ELEMENTS: Final = 100
+MOST_EVALUATIONS: Final = 1_000  # of operands for one event: who refers twice to each next element has 2**100
 LONGEST_PATTERN: Final = 500
 Evaluate = Callable[[Happening], Any]  # null is None
 Supertypes = Callable[[ua.NodeId], "frozenset[ua.NodeId]"]  # of a type, itself among them
@@ -87,9 +88,17 @@ def wanted(given: Any, supertypes: Supertypes) -> Wanted:
         raise FilterRefused(StatusCodes.BadEventFilterInvalid)
     select = tuple(_path(one) for one in clauses)
     made: dict[int, Evaluate] = {}
+    costs: dict[int, int] = {}
     for number in reversed(range(len(elements))):  # an element refers to later ones alone, so there are no circles
         made[number] = _element(elements[number], made, supertypes)
+        costs[number] = sum(_cost(one, costs) for one in elements[number].FilterOperands)
+        if costs[number] > MOST_EVALUATIONS:
+            raise FilterRefused(StatusCodes.BadEventFilterInvalid)
     return Wanted(select, made.get(0))
+
+
+def _cost(operand: object, costs: Mapping[int, int]) -> int:
+    return costs[cast(Any, operand).Index] if isinstance(operand, ua.ElementOperand) else 1
 
 
 def _path(operand: Any) -> Path | None:

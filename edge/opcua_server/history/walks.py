@@ -26,7 +26,7 @@ from edge.opcua_server.history.aggregates import (
     Point,
 )
 from edge.opcua_server.history.encoding import encoder
-from schemas.messages import Quality
+from schemas.messages import Quality, Value
 
 Walk = Iterator[bytes | None]
 PAGE: Final = 1_000  # values that a suspended walk holds at most
@@ -36,7 +36,9 @@ _STATUS: Final = {
     Quality.GOOD: StatusCodes.Good,
     Quality.UNCERTAIN: StatusCodes.Uncertain,
     Quality.BAD: StatusCodes.Bad,
+    None: StatusCodes.BadBoundNotFound,
 }
+Told = tuple[int, Value, Quality | None]  # time_ns, value and quality, None for a bound that is not there
 
 
 @dataclass(frozen=True)
@@ -89,62 +91,69 @@ class Span:
         return (end_ns + TICK_NS, start_ns + TICK_NS) if self.backward else (start_ns, end_ns)
 
 
-def pages(
+def blocks(
     history: History, trend: Trend, low: int, high: int, *, backward: bool = False, most: int = 0
-) -> Iterator[Datum | None]:
-    """Yield a trend's values, and None before each further page. `most`: values that are wanted at a time."""
+) -> Iterator[Sequence[Datum] | None]:
+    """Yield a trend's values page by page, and None before each further one. `most`: values wanted at a time."""
     after = ""
     while True:
         page = history.raw(trend, low, high, backward=backward, limit=min(most or PAGE, PAGE), after=after)
         after = page.next
-        yield from page.items
+        yield page.items
         if not after:
             return
         del page  # nothing is held where it may be for long
         yield None
 
 
+def pages(history: History, trend: Trend, low: int, high: int, *, backward: bool = False) -> Iterator[Datum | None]:
+    """Yield a trend's values, and None before each further page."""
+    for block in blocks(history, trend, low, high, backward=backward):
+        if block is None:
+            yield None
+        else:
+            yield from block
+
+
 def raw(history: History, what: Historized, span: Span, *, bounds: bool) -> Walk:
     """Walk over the values as they were stored, with those before and after where a client wants `bounds`."""
-    encode, good = encoder(what.variant), Quality.GOOD
-    plain = pages(history, what.trend, *span.bounds, backward=span.backward, most=span.page)
-    found = _bounded(history, what, span) if bounds else plain
-    left = span.most or _EVER
-    for one in found:
-        if one is None:
+    encode, good, left = encoder(what.variant), Quality.GOOD, span.most or _EVER
+    low, high = span.bounds
+    plain = blocks(history, what.trend, low, high, backward=span.backward, most=span.page)
+    for block in _bounded(history, what, span, plain) if bounds else plain:
+        if block is None:
             yield None
             continue
-        if isinstance(one, int):
-            yield encode(one, None, StatusCodes.BadBoundNotFound)
-        else:
-            time_ns, value, quality = one
-            yield encode(time_ns, value, 0 if quality is good else _STATUS[quality])  # to look up an enum costs 0.2 us
-        left -= 1
+        block = block[:left]
+        left -= len(block)
+        # To look up an enum costs 0.2 us.
+        yield from [encode(at_ns, value, 0 if quality is good else _STATUS[quality]) for at_ns, value, quality in block]
         if not left:
             return
 
 
-def _bounded(history: History, what: Historized, span: Span) -> Iterator[Datum | int | None]:
-    """Yield values with their bounds; a time alone for a bound that is not there."""
+def _bounded(
+    history: History, what: Historized, span: Span, plain: Iterator[Sequence[Datum] | None]
+) -> Iterator[Sequence[Told] | None]:
+    """Yield blocks of values with their bounds."""
     ahead = not span.backward
     start_ns = span.end_ns if span.start_ns is None else span.start_ns
     started = False
-    for one in pages(history, what.trend, *span.bounds, backward=span.backward, most=span.page):
-        if one is not None and not started:
+    for block in plain:
+        if block and not started:
             started = True
-            if one.time_ns // TICK_NS * TICK_NS != start_ns:
-                yield _bound(history, what.trend, start_ns or 0, ahead=not ahead)
-        yield one
+            if block[0].time_ns // TICK_NS * TICK_NS != start_ns:
+                yield [_bound(history, what.trend, start_ns or 0, ahead=not ahead)]
+        yield block
     if not started:
-        yield _bound(history, what.trend, start_ns or 0, ahead=not ahead)
+        yield [_bound(history, what.trend, start_ns or 0, ahead=not ahead)]
     if span.start_ns is not None and span.end_ns is not None and span.end_ns != span.start_ns:
-        yield _bound(history, what.trend, span.end_ns, ahead=ahead)
+        yield [_bound(history, what.trend, span.end_ns, ahead=ahead)]
 
 
-def _bound(history: History, trend: Trend, at_ns: int, *, ahead: bool) -> Datum | int:
+def _bound(history: History, trend: Trend, at_ns: int, *, ahead: bool) -> Told:
     low, high = (at_ns, _EVER) if ahead else (0, at_ns + TICK_NS)
-    found = _first(history, trend, low, high, backward=not ahead)
-    return at_ns if found is None else found
+    return _first(history, trend, low, high, backward=not ahead) or (at_ns, None, None)
 
 
 def _first(history: History, trend: Trend, low: int, high: int, *, backward: bool = False) -> Datum | None:

@@ -224,6 +224,10 @@ class Subscriptions(SubscriptionService):
         await made.start()
         return result
 
+    def held(self) -> list[int]:
+        """Return how many items each of the clients' subscriptions has."""
+        return [len(one.monitored_item_srv) for one in self._mine.values()]
+
     def tell(self, nodes: Iterable[ua.NodeId], make: Callable[[], Happening]) -> None:
         """Tell an event of nodes to whoever watches them; it is made once, if anybody does."""
         happening: Happening | None = None

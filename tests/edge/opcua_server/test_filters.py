@@ -121,3 +121,11 @@ def test_a_pattern_of_many_wildcards_takes_no_time() -> None:
     text = Happening(KIND, {"Message": ua.Variant("a" * 1000)})
     assert not made((Op.Like, [attribute("Message"), literal("%a" * 60 + "%b")])).lets_through(text)
     assert made((Op.Like, [attribute("Message"), literal("%a" * 60 + "%")])).lets_through(text)
+
+
+@pytest.mark.parametrize("kind", [Op.And, Op.InList])
+def test_elements_that_are_referred_to_again_and_again_are_refused(kind: Any) -> None:
+    elements = [(kind, [element(number + 1)] * 2) for number in range(60)]
+    with pytest.raises(FilterRefused) as refused:
+        made(*elements, (Op.IsNull, [NONE]))  # an event would be judged for as long as the earth exists
+    assert refused.value.code == StatusCodes.BadEventFilterInvalid
