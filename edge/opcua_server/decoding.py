@@ -88,8 +88,11 @@ _arrays, _lists, _shaped = (
 
 
 def _array_reader(kind: Any) -> Read:
-    """Numbers are one piece of memory, whose size their bytes have: only what becomes objects is counted."""
-    plain = hasattr(ua_binary.Primitives1, kind.name)
+    """Numbers are one piece of memory, whose size their bytes have: only what becomes objects is counted.
+
+    Nulls have no bytes. `edge/plc/opcua/session.py`, where it is loaded, makes them look like numbers.
+    """
+    plain = hasattr(ua_binary.Primitives1, kind.name) and kind.name != "Null"
     return _arrays(kind) if plain else _count_array(kind)
 
 
