@@ -25,6 +25,21 @@ from schemas.topics import Place, Role, Topic
 
 ROOT = Path(__file__).resolve().parent.parent
 WAIT_S = 20.0  # a machine under load takes seconds to start a process
+# A PLC whose tags are in tags/plc.csv, a camera, and a pipeline of its pictures.
+LINE = """
+[sources.plc]
+driver = "modbus"
+tags = "tags/plc.csv"
+groups = { fast = 20 }
+[cameras.cam1]
+driver = "folder"
+address = "images"
+[pipelines.caps]
+model = "caps"
+lane = "safety"
+input = { frames = "cam1" }
+deadline_ms = 50
+"""
 DEVICE = """
 [device]
 site = "s"

@@ -15,7 +15,7 @@ from edge.opcua_server.access.trust import CLIENTS, USERS, Folders
 from edge.security.passwords import hash_password
 from schemas.messages import State, Status
 from schemas.topics import STATUS
-from tests.device import Device, Heard
+from tests.device import LINE, Device, Heard
 from tests.opcua_certificates import URI, party
 
 UP_S = 300.0
@@ -28,21 +28,9 @@ TAGS = "name,address,type,access,group,unit,min,max\nLine.Speed,hr:0,float32,rw,
     f"T.{number},hr:{10 + 2 * number},float32,r,fast,,,\n" for number in range(100)
 )
 SETTINGS = """
-[sources.plc]
-driver = "modbus"
-tags = "tags/plc.csv"
-groups = {{ fast = 20 }}
-[cameras.cam1]
-driver = "folder"
-address = "images"
 [outputs.caps]
 source = "plc"
 verdict = "Line.Speed"
-[pipelines.caps]
-model = "caps"
-lane = "safety"
-input = {{ frames = "cam1" }}
-deadline_ms = 50
 [opcua]
 endpoint = "opc.tcp://127.0.0.1:{port}"
 users = "users.json"
@@ -114,7 +102,7 @@ def running(folder: Path, *, values: int = 3_000, more: str = "") -> Iterator[Se
     port = free_port()
     device.write("tags/plc.csv", TAGS)
     device.write("users.json", json.dumps({"observer": hash_password("only looks on")}))
-    device.add("device.toml", SETTINGS.format(port=port, more=more))
+    device.add("device.toml", LINE + SETTINGS.format(port=port, more=more))
     fill(device.home, values)
     for root, who in ((CLIENTS, CLIENT), (USERS, ENGINEER)):
         lists = Folders(device.home / root)

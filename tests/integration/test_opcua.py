@@ -16,7 +16,7 @@ from bus.typed import Publisher
 from edge.security.passwords import hash_password
 from schemas.messages import LINK_LOST, Latency, Outcome, Quality, Reading, Result, Sample, State, Verdict
 from schemas.topics import READING, RESULT, STATUS
-from tests.device import Device
+from tests.device import LINE, Device
 
 CLIENT = Path(__file__).parent.parent / "peers" / "opcua_client.js"
 TAGS = """name,address,type,access,group,unit,min,max
@@ -27,18 +27,6 @@ Eject.Reject,coil:0,bool,rw,fast,,,
 
 USERS = ("opcua", "connect-plc", "runtime-safety", "agent")
 SETTINGS = """
-[sources.plc]
-driver = "modbus"
-tags = "tags/plc.csv"
-groups = {{ fast = 20 }}
-[cameras.cam1]
-driver = "folder"
-address = "images"
-[pipelines.caps]
-model = "caps"
-lane = "safety"
-input = {{ frames = "cam1" }}
-deadline_ms = 50
 [opcua]
 endpoint = "opc.tcp://127.0.0.1:{port}"
 anonymous = true
@@ -62,7 +50,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     port = free_port()
     device.write("tags/plc.csv", TAGS)
     device.write("users.json", json.dumps({"operator": hash_password("correct horse")}))
-    device.add("device.toml", SETTINGS.format(port=port))
+    device.add("device.toml", LINE + SETTINGS.format(port=port))
     with device.running():
         device.start("opcua")
         yield Server(device, f"opc.tcp://127.0.0.1:{port}")

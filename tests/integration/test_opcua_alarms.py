@@ -32,7 +32,7 @@ from schemas.messages import (
     Verdict,
 )
 from schemas.topics import EVENT, INSIGHT, READING, RESULT, STATUS
-from tests.device import Device, User
+from tests.device import LINE, Device, User
 from tests.node_opcua import NodeOpcua
 from tests.opcua_certificates import URI, party
 
@@ -40,18 +40,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 UP_S = 200.0
 TAGS = "name,address,type,access,group,unit,min,max\nLine.Speed,hr:0,float32,r,fast,1/min,0,1200\n"
 SETTINGS = """
-[sources.plc]
-driver = "modbus"
-tags = "tags/plc.csv"
-groups = {{ fast = 20 }}
-[cameras.cam1]
-driver = "folder"
-address = "images"
-[pipelines.caps]
-model = "caps"
-lane = "safety"
-input = {{ frames = "cam1" }}
-deadline_ms = 50
 [opcua]
 endpoint = "opc.tcp://127.0.0.1:{port}"
 users = "users.json"
@@ -151,7 +139,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, node_module: Callable[[str]
         "engineer": hash_password("knows why"),
     }  # fmt: skip
     device.write("users.json", json.dumps(people))
-    device.add("device.toml", SETTINGS.format(port=port))
+    device.add("device.toml", LINE + SETTINGS.format(port=port))
     mine = party("PlantEdgeTest", 21)
     lists = Folders(device.home / CLIENTS)
     lists.make()

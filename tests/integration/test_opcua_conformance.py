@@ -19,7 +19,7 @@ from edge.opcua_server.address_space.units import CODES, UNECE, unit_id
 from edge.security.passwords import hash_password
 from schemas.messages import Insight, Quality, Reading, Sample, Slot, State
 from schemas.topics import INSIGHT, READING, SLOT_STATE, STATUS
-from tests.device import ROOT, Device
+from tests.device import LINE, ROOT, Device
 from tests.node_opcua import NodeOpcua, Refused
 from tests.opcua_certificates import URI, party, put_list, revocations
 
@@ -38,18 +38,6 @@ Text,hr:20,string:8,r,fast,,,
     f"T.{kind},{'coil:0' if kind == 'bool' else f'hr:{40 + 4 * n}'},{kind},r,fast,,,\n" for n, kind in enumerate(TYPES)
 )
 SETTINGS = """
-[sources.plc]
-driver = "modbus"
-tags = "tags/plc.csv"
-groups = {{ fast = 20 }}
-[cameras.cam1]
-driver = "folder"
-address = "images"
-[pipelines.caps]
-model = "caps"
-lane = "safety"
-input = {{ frames = "cam1" }}
-deadline_ms = 50
 [opcua]
 endpoint = "opc.tcp://127.0.0.1:{port}"
 users = "users.json"
@@ -104,7 +92,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, node_module: Callable[[str]
     device.write("tags/plc.csv", TAGS)
     people = {"operator": hash_password("correct horse"), "observer": hash_password("only looks on")}
     device.write("users.json", json.dumps(people))
-    device.add("device.toml", SETTINGS.format(port=port))
+    device.add("device.toml", LINE + SETTINGS.format(port=port))
     mine = party("PlantEdgeTest", 21)
     for root, who in ((CLIENTS, mine), (USERS, PERSON)):
         lists = Folders(device.home / root)

@@ -19,7 +19,7 @@ from edge.opcua_server.limits import HISTORY_VALUES
 from edge.security.passwords import hash_password
 from schemas.messages import State
 from schemas.topics import STATUS
-from tests.device import Device
+from tests.device import LINE, Device
 from tests.node_opcua import NodeOpcua, Refused
 from tests.opcua_certificates import URI, party
 
@@ -30,18 +30,6 @@ MANY = 120_000  # values, ten a second
 SPEED, SCORE = "Sources/plc/Line.Speed", "Pipelines/caps/Score"
 TAGS = "name,address,type,access,group,unit,min,max\nLine.Speed,hr:0,float32,r,fast,1/min,0,1200\n"
 SETTINGS = """
-[sources.plc]
-driver = "modbus"
-tags = "tags/plc.csv"
-groups = {{ fast = 20 }}
-[cameras.cam1]
-driver = "folder"
-address = "images"
-[pipelines.caps]
-model = "caps"
-lane = "safety"
-input = {{ frames = "cam1" }}
-deadline_ms = 50
 [opcua]
 endpoint = "opc.tcp://127.0.0.1:{port}"
 users = "users.json"
@@ -129,7 +117,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, node_module: Callable[[str]
     device.write(
         "users.json", json.dumps({"observer": hash_password("only looks on"), "engineer": hash_password("knows why")})
     )
-    device.add("device.toml", SETTINGS.format(port=port))
+    device.add("device.toml", LINE + SETTINGS.format(port=port))
     fill(device.home)
     mine = party("PlantEdgeTest", 21)
     lists = Folders(device.home / CLIENTS)

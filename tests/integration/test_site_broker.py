@@ -30,7 +30,7 @@ from schemas.messages import (
 )
 from schemas.topics import EVENT, MES_RESULT, READING, RESULT, STATUS
 from tests.bus.conftest import make_certificates
-from tests.device import Device
+from tests.device import LINE, Device
 
 pytestmark = pytest.mark.slow
 OURS, PASSWORDS, WAIT_S = "plant/v1/s/l/n/", {"edge1": "of the device", "factory": "of the MES"}, 20.0
@@ -56,18 +56,6 @@ user factory
 topic read #
 """
 SETTINGS = """
-[sources.plc]
-driver = "modbus"
-tags = "tags/plc.csv"
-groups = {{ fast = 20 }}
-[cameras.cam1]
-driver = "folder"
-address = "images"
-[pipelines.caps]
-model = "caps"
-lane = "safety"
-input = {{ frames = "cam1" }}
-deadline_ms = 50
 [mirror]
 sinks = ["mes", "site_broker"]
 tag_hz = 10
@@ -164,7 +152,7 @@ def device(tmp_path: Path, site: Site) -> Iterator[Device]:
     device.write("identity/site.password", PASSWORDS["edge1"] + "\n")
     for name in ("ca.crt", "client.crt", "client.key"):
         device.write(f"identity/{name}", (site.folder / "tls" / name).read_text())
-    device.add("device.toml", SETTINGS.format(servers=f'"127.0.0.1:{site.port}"'))
+    device.add("device.toml", LINE + SETTINGS.format(servers=f'"127.0.0.1:{site.port}"'))
     with device.running():
         yield device
 

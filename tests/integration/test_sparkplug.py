@@ -33,7 +33,7 @@ from schemas.messages import (
     Verdict,
 )
 from schemas.topics import EVENT, READING, RESULT, STATUS
-from tests.device import Device
+from tests.device import LINE, Device
 
 pytestmark = [pytest.mark.slow]
 HOST = Path(__file__).parent.parent / "peers" / "sparkplug_host.js"
@@ -50,18 +50,6 @@ Line.Doors,coil:0,bool[10],r,fast,,,,
 Eject.Reject,coil:20,bool,rw,fast,,,,
 """
 SETTINGS = """
-[sources.plc]
-driver = "modbus"
-tags = "tags/plc.csv"
-groups = {{ fast = 20 }}
-[cameras.cam1]
-driver = "folder"
-address = "images"
-[pipelines.caps]
-model = "caps"
-lane = "safety"
-input = {{ frames = "cam1" }}
-deadline_ms = 50
 [mirror]
 sinks = ["mes", "sparkplug"]
 tag_hz = 10
@@ -168,7 +156,7 @@ def device(tmp_path: Path, site: Site) -> Iterator[Device]:
 
 
 def configure(device: Device, site: Site, more: str = "") -> None:
-    device.add("device.toml", SETTINGS.format(port=site.port, more=more))
+    device.add("device.toml", LINE + SETTINGS.format(port=site.port, more=more))
 
 
 Hosts = Callable[[], Any]
