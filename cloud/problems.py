@@ -7,7 +7,7 @@ import sqlite3
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from cloud.accounts import LoginRefused, TooManyTries
@@ -36,6 +36,8 @@ _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
     (Oversized, 413, "Too large"),
     (RequestRefused, 400, "Certificate request refused"),
     (msgspec.DecodeError, 400, "The body can't be read"),
+    (UnicodeDecodeError, 400, "The body can't be read"),
+    (ClientDisconnect, 400, "The connection ended"),
     (sqlite3.OperationalError, 507, "The store can't be written"),
 )
 _TITLES = {404: ("Not found", "the interface is under /api/v1; check the address"), 405: ("Method not allowed", "")}

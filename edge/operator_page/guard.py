@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -58,6 +58,8 @@ _KINDS: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (NotChangeable, 409, "Can't be judged"),
     (ReplayBusy, 409, "Busy"),
     (msgspec.DecodeError, 400, "The body can't be read"),
+    (UnicodeDecodeError, 400, "The body can't be read"),
+    (ClientDisconnect, 400, "The connection ended"),
 )
 
 
