@@ -7,6 +7,8 @@ import hmac
 import secrets
 from typing import Final
 
+from edge.host.memory import give_back
+
 _SCRYPT: Final = {"n": 2**14, "r": 8, "p": 1, "maxmem": 64 * 1024 * 1024}
 NOBODY: Final = f"{'00' * 16}$"  # matches no password, and takes as long as a hash that is there
 
@@ -14,7 +16,9 @@ NOBODY: Final = f"{'00' * 16}$"  # matches no password, and takes as long as a h
 def hash_password(password: str, salt: bytes | None = None) -> str:
     """Return `salt$hash`. It takes some 50 ms: not for a loop that others wait for."""
     salt = salt if salt is not None else secrets.token_bytes(16)
-    return f"{salt.hex()}${hashlib.scrypt(password.encode(), salt=salt, **_SCRYPT).hex()}"
+    hashed = hashlib.scrypt(password.encode(), salt=salt, **_SCRYPT).hex()
+    give_back()  # the 16 MB that it took would stay in the heap of each thread that has ever tried a password
+    return f"{salt.hex()}${hashed}"
 
 
 def matches(password: str, stored: str) -> bool:

@@ -220,7 +220,10 @@ def main() -> int:
     parser.add_argument("--peers", nargs="+", metavar="NAME", default=[], help="only those whose names begin so")
     told = parser.parse_args()
     console = Console(stderr=True)
-    wanted = [row for row in PEER_ROWS if not told.peers or row.name.lower().startswith(tuple(told.peers))]
+    begins = tuple(name.lower() for name in told.peers) or ("",)
+    wanted = [row for row in PEER_ROWS if row.name.lower().startswith(begins)]
+    if not wanted:
+        parser.error(f"there is no such peer: {', '.join(row.name for row in PEER_ROWS)}")
     folder = Path(tempfile.mkdtemp(prefix="plantedge-bench-"))
     bench = Bench(folder, console)
     try:
