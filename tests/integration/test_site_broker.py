@@ -275,8 +275,9 @@ async def test_what_happens_while_the_broker_is_away_comes_when_it_is_back_and_t
             await say["result"].deliver(result(45))
             await after.until(lambda: after.of("mes/result/caps")[-1]["part_id"] == 45)
             seqs = [one["seq"] for one in after.of("mes/result/caps")]
-    # What was on its way when the broker ended comes before them.
-    assert parts == sorted(set(parts)) and parts[-30:] == list(range(15, 45)), "the newest thirty, in their order"
+    # The reader may come after the first; some of the oldest were on their way when the broker ended.
+    assert parts == sorted(set(parts)), "each once, in their order"
+    assert len([part for part in parts if part < 15]) < 11, "of all but the newest thirty some gave way"
     assert seqs[-1] == 45, "and the numbers show what gave way"
 
 
