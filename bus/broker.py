@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from schemas.messages import SLUG
+from schemas.fields import SLUG
 from schemas.topics import TOPICS, Place, Reach, Role, Topic
 
 DEVICE_ROLES = (

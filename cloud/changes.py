@@ -19,7 +19,7 @@ from cloud.guard import COOKIE, body_of, login_of, set_cookie
 from cloud.pki import Authority
 from cloud.problems import Problem
 from cloud.reads import Reads, json_response
-from schemas.messages import SLUG
+from schemas.fields import SLUG
 
 _Short = Annotated[str, Meta(min_length=1, max_length=256)]
 _Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]

@@ -22,7 +22,7 @@ from edge.line.plan import wanted
 from edge.monitoring.exposition import Known, families, rendered
 from edge.monitoring.models import ModelFolder, ModelMetadata
 from edge.monitoring.readiness import Answers, Readiness, Reason
-from edge.monitoring.web import CONNECTIONS, BoundedProtocol, ServerMetadata, application
+from edge.monitoring.web import CONNECTIONS, MonitorProtocol, ServerMetadata, application
 from edge.processes import RUNTIME
 from schemas.messages import Slot, State, Status
 from schemas.topics import SLOT_STATE, STATUS
@@ -151,6 +151,6 @@ async def main(process: Process) -> None:
         await process.read(SLOT_STATE, Slot, monitor.slot)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(monitor.keep_looking(), name="look")
-            serving = serve(application(monitor), listener, BoundedProtocol, CONNECTIONS)
+            serving = serve(application(monitor), listener, MonitorProtocol, CONNECTIONS)
             tasks.create_task(serving, name="serve")
             process.report(State.ACTIVE)

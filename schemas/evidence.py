@@ -11,7 +11,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from schemas.messages import Message, Outcome, Quality, Slug, Verdict, Whole
+from schemas.fields import Integer, Number, Slug, Whole
+from schemas.messages import Message, Outcome, Quality, Verdict
 
 
 class Tensor(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,7 +20,7 @@ class Tensor(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     dtype: str
-    shape: list[int]
+    shape: list[Whole]
     data: memoryview
 
 
@@ -45,13 +46,13 @@ class Evidence(Message, frozen=True, kw_only=True):
     result_id: str
     pipeline: Slug
     input: Slug
-    part_id: int | None
+    part_id: Integer | None
     kept_for: Annotated[str, Meta(pattern="^(nok|unknown|late|sample)$")]
     outcome: Outcome
     verdict: Verdict
     before: Verdict
     label: str
-    score: float
+    score: Number
     quality: Quality
     reason: str
     inputs: list[Tensor]
@@ -63,6 +64,6 @@ class Evidence(Message, frozen=True, kw_only=True):
     engine_version: str
     engine_options: str
     machine: str
-    batch: int
-    row: int
+    batch: Whole
+    row: Whole
     time_ns: Whole

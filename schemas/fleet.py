@@ -11,7 +11,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from schemas.messages import Message, Phase, Severity, Slug, State
+from schemas.fields import Slug, Whole
+from schemas.messages import Message, Phase, Severity, State
 
 # --- upstream: closed, metadata only --------------------------------------------------------------------------------
 
@@ -21,7 +22,6 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 Millis = Annotated[float, Meta(ge=0, le=1e9)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Rate = Annotated[float, Meta(ge=0, le=1e7)]
-WallNs = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Reason = Annotated[str, Meta(pattern=r"^[a-z_]{0,32}$")]
 
 
@@ -33,9 +33,9 @@ class Upstream(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A closed message: only what is named here can leave the site."""
 
     schema: Annotated[str, Meta(pattern=r"^[a-z_]{1,32}/[0-9]{1,4}$")] = ""
-    epoch: WallNs = 0
+    epoch: Whole = 0
     seq: Count = 0
-    time_ns: WallNs
+    time_ns: Whole
 
 
 class ProcessHealth(UpstreamPart, frozen=True, kw_only=True):
@@ -72,7 +72,7 @@ class Health(Upstream, frozen=True, kw_only=True):
     memory_share: Share
     disk_share: Share
     temperature_c: Annotated[float, Meta(ge=-100, le=300)] | None
-    certificate_until_ns: WallNs
+    certificate_until_ns: Whole
     upstream_bytes_today: Count
     outbox: Count
     links_up: Count
@@ -143,7 +143,7 @@ class FleetDesired(Message, frozen=True, kw_only=True):
     """Desired state of one device, retained; `generation` only grows."""
 
     schema: str = "fleet_desired/1"
-    generation: int
+    generation: Whole
     models: dict[str, str] = {}
 
 
@@ -151,7 +151,7 @@ class FleetConfig(Message, frozen=True, kw_only=True):
     """Desired configuration of one device, retained: section -> values."""
 
     schema: str = "fleet_config/1"
-    generation: int
+    generation: Whole
     sections: dict[str, dict[str, object]] = {}
 
 
@@ -161,5 +161,5 @@ class FleetRequest(Message, frozen=True, kw_only=True):
     schema: str = "fleet_request/1"
     id: str
     verb: Annotated[str, Meta(pattern="^ping$")]
-    expires_ns: int
+    expires_ns: Whole
     process: str = ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from inspect import cleandoc
@@ -16,7 +17,8 @@ from typing import Any, cast
 import msgspec
 from msgspec import NODEFAULT, inspect
 
-from schemas.messages import SLUG, Message, schema_of
+from schemas.fields import SLUG
+from schemas.messages import Message, schema_of
 from schemas.topics import DAY_S, TOPICS, UPSTREAM_BUDGET_BYTES, Drop, Reach, Role, Topic, upstream_bytes_per_day
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -249,11 +251,13 @@ _PLAIN: dict[type[inspect.Type], str] = {
 
 
 def _range(low: float | None, high: float | None) -> str:
-    return f" {_number(low)} to {_number(high)}" if low is not None and high is not None else ""
+    if low is None or high is None:
+        return ""
+    return ", finite" if high == sys.float_info.max else f" {_number(low)} to {_number(high)}"
 
 
 def _number(value: float) -> str:
-    powers = {2**53: "2^53", 2**63 - 1: "2^63-1"}
+    powers = {2**53: "2^53", 2**63 - 1: "2^63-1", -(2**63): "-2^63"}
     return powers.get(int(value), f"{value:g}")
 
 

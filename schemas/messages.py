@@ -16,10 +16,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-SLUG = r"^[a-z0-9_-]{1,64}$"
-Slug = Annotated[str, Meta(pattern=SLUG)]
-Whole = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # what a database and a clock hold: msgpack goes further
-Value = bool | int | float | str | list[bool | int | float] | None
+from schemas.fields import Duration, Integer, Number, Slug, Value, Whole
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +105,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     value: Value = None
     quality: Quality = Quality.GOOD
     reason: str = ""
-    age_ms: float = 0.0
+    age_ms: Duration = 0.0
 
 
 class Reading(Message, frozen=True, kw_only=True):
@@ -122,7 +119,7 @@ class Reading(Message, frozen=True, kw_only=True):
     group: str
     boot: str
     scan_ns: Whole
-    scan_ms: float
+    scan_ms: Duration
     time_ns: Whole
     tags: dict[str, Sample]
 
@@ -136,19 +133,19 @@ class Frame(Message, frozen=True, kw_only=True):
 
     schema: str = "frame/1"
     stream: Slug
-    part_id: int
+    part_id: Integer
     boot: str
     trigger_ns: Whole
     time_ns: Whole
-    shape: tuple[int, ...]
+    shape: tuple[Whole, ...]
     dtype: str
     data: memoryview
     quality: Quality = Quality.GOOD
     reason: str = ""
     ring: Annotated[str, Meta(pattern=r"^[a-z0-9_-]{0,64}$")] = ""
-    slot: int = 0
-    generation: int = 0
-    size: int = 0
+    slot: Whole = 0
+    generation: Whole = 0
+    size: Whole = 0
 
 
 class Decision(Message, frozen=True, kw_only=True):
@@ -160,7 +157,7 @@ class Decision(Message, frozen=True, kw_only=True):
     schema: str = "decision/1"
     pipeline: Slug
     result_id: str
-    part_id: int | None
+    part_id: Integer | None
     verdict: Verdict
     proof: Proof
     boot: str
@@ -179,11 +176,11 @@ class Output(Message, frozen=True, kw_only=True):
     schema: str = "output/1"
     pipeline: Slug
     result_id: str
-    part_id: int | None
+    part_id: Integer | None
     verdict: Verdict
     failsafe: bool
-    actuate_ms: float
-    total_ms: float
+    actuate_ms: Duration
+    total_ms: Duration
     late: bool
     time_ns: Whole
     reason: str = ""
@@ -197,11 +194,11 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     published.
     """
 
-    ingest: float
-    queue: float
-    preprocess: float
-    infer: float
-    total: float
+    ingest: Duration
+    queue: Duration
+    preprocess: Duration
+    infer: Duration
+    total: Duration
 
 
 class Result(Message, frozen=True, kw_only=True):
@@ -218,16 +215,16 @@ class Result(Message, frozen=True, kw_only=True):
     input: Slug
     source_epoch: Whole
     source_seq: Whole
-    part_id: int | None
+    part_id: Integer | None
     outcome: Outcome
     verdict: Verdict
     label: str
-    score: float
-    scores: dict[str, float]
+    score: Number
+    scores: dict[str, Number]
     quality: Quality
     reason: str
     latency: Latency
-    deadline_ms: float
+    deadline_ms: Duration
     model: Slug
     version: str
     digest: str
@@ -239,10 +236,10 @@ class Result(Message, frozen=True, kw_only=True):
 class DriftSignal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One statistic of a window and the limits learned for it; a `score` of 1 lies on the nearer limit."""
 
-    value: float
-    score: float
-    low: float | None = None
-    high: float | None = None
+    value: Number
+    score: Number
+    low: Number | None = None
+    high: Number | None = None
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -254,11 +251,11 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     level: Annotated[str, Meta(pattern="^(off|learning|ok|inputs_changed|model_degraded)$")] = "off"
     learned: bool = False
-    windows: int = 0
-    of: int = 0
+    windows: Whole = 0
+    of: Whole = 0
     unclean: str = ""
     recipe: str = ""
-    entropy: float | None = None
+    entropy: Number | None = None
     signals: dict[str, DriftSignal] = {}
 
 
@@ -269,17 +266,17 @@ class Insight(Message, frozen=True, kw_only=True):
     pipeline: Slug
     model: Slug
     version: str
-    window_s: float
-    inputs: int
-    results: int
-    late: int
-    dropped: dict[str, int]
-    gaps: int
-    verdicts: dict[str, int]
-    p50_ms: float
-    p99_ms: float
-    max_ms: float
-    score_mean: float
+    window_s: Duration
+    inputs: Whole
+    results: Whole
+    late: Whole
+    dropped: dict[str, Whole]
+    gaps: Whole
+    verdicts: dict[str, Whole]
+    p50_ms: Duration
+    p99_ms: Duration
+    max_ms: Duration
+    score_mean: Number
     time_ns: Whole
     drift: Drift = Drift()
 
@@ -350,45 +347,6 @@ class Relearn(Message, frozen=True, kw_only=True):
     request_id: str
 
 
-class SelfTest(Message, frozen=True, kw_only=True):
-    """A request that a runtime checks a model that it serves: loaded once more, does it answer as it must?"""
-
-    schema: str = "self_test/1"
-    request_id: str
-    model: Slug
-
-
-class SelfTestCode(StrEnum):
-    """What became of a request for a self-test."""
-
-    DONE = "done"
-    BUSY = "busy"  # another one is under way
-    LOADING = "loading"  # a model is being loaded
-    NOT_SERVED = "not_served"  # the runtime serves no version of it
-
-
-class SelfTestReport(Message, frozen=True, kw_only=True):
-    """What a self-test found, or with another `code` than `done` the `reason` why there was none.
-
-    `deviation` is the largest of all answers to the golden vectors, None where they can't be compared; `passed`: none
-    is over `tolerance`, and the model in memory has not failed its own tests since.
-    """
-
-    schema: str = "self_test_report/1"
-    request_id: str
-    model: Slug
-    process: str
-    code: SelfTestCode
-    passed: bool = False
-    reason: str = ""
-    version: str = ""
-    digest: str = ""
-    vectors: int = 0
-    deviation: float | None = None
-    tolerance: float = 0.0
-    took_ms: float = 0.0
-
-
 class Slot(Message, frozen=True, kw_only=True):
     """A model slot: what the agent wants loaded (`desired`), or what became of that in one runtime (`state`).
 
@@ -411,7 +369,7 @@ class ConfigSet(Message, frozen=True, kw_only=True):
 
     schema: str = "config_set/1"
     request_id: str
-    base_version: int
+    base_version: Integer
     values: dict[str, object]
 
 
@@ -420,7 +378,7 @@ class ConfigState(Message, frozen=True, kw_only=True):
 
     schema: str = "config_state/1"
     section: Slug
-    version: int
+    version: Integer
     phase: Annotated[str, Meta(pattern="^(applied|applying|rejected|reverted)$")]
     values: dict[str, object]
     origin: str = ""
@@ -432,7 +390,7 @@ class Desired(Message, frozen=True, kw_only=True):
     """What the fleet wants of this device, as the uplink received it: sections of configuration, model versions."""
 
     schema: str = "desired/1"
-    generation: int
+    generation: Whole
     config: dict[str, dict[str, object]] = {}
     models: dict[str, str] = {}
 
@@ -444,14 +402,14 @@ class Status(Message, frozen=True, kw_only=True):
     process: Slug
     state: State
     reason: str = ""
-    pid: int = 0
+    pid: Whole = 0
     boot: str = ""
-    uptime_s: float = 0.0
-    rss_mb: float = 0.0
+    uptime_s: Duration = 0.0
+    rss_mb: Number = 0.0
     clock_synced: bool | None = None
-    clock_offset_ms: float | None = None
-    config: dict[str, int] = {}
-    counters: dict[str, float] = {}
+    clock_offset_ms: Duration | None = None
+    config: dict[str, Whole] = {}
+    counters: dict[str, Number] = {}
     time_ns: Whole = 0
 
 
@@ -465,13 +423,13 @@ class MesResult(Message, frozen=True, kw_only=True):
     time: str
     result_id: str
     pipeline: str
-    part_id: int | str | None
+    part_id: Integer | str | None
     verdict: Verdict
     label: str
-    score: float
+    score: Number
     quality: Quality
     late: bool
-    latency_ms: float
+    latency_ms: Duration
     model: str
     version: str
 

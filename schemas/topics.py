@@ -13,6 +13,8 @@ from enum import StrEnum
 from schemas import evidence as e
 from schemas import fleet as f
 from schemas import messages as m
+from schemas.fields import SLUG
+from schemas.self_test import SelfTest, SelfTestReport
 
 PLANT = "plant/v1/{site}/{line}/{node}/"
 FLEET = "fleet/v1/{node}/"
@@ -72,7 +74,7 @@ class Place:
     def __post_init__(self) -> None:
         """Refuse what can't stand in a topic."""
         for field in ("site", "line", "node"):
-            if not re.fullmatch(m.SLUG, getattr(self, field)):
+            if not re.fullmatch(SLUG, getattr(self, field)):
                 raise ValueError(f"{field} {getattr(self, field)!r} is not a slug of [a-z0-9_-], 1 to 64 long")
 
     def fields(self) -> dict[str, str]:
@@ -108,7 +110,7 @@ class Topic:
     def name(self, place: Place, **fields: str) -> str:
         """Return the topic's name; every field is a slug."""
         for key, value in fields.items():
-            if not re.fullmatch(m.SLUG, value):
+            if not re.fullmatch(SLUG, value):
                 raise ValueError(f"{self.key}: {key} {value!r} is not a slug of [a-z0-9_-], 1 to 64 long")
         return self.pattern.format(**place.fields(), **fields)
 
@@ -229,12 +231,12 @@ RELEARN = Topic(
     max_bytes=1_024, max_hz=1, drop=Drop.NOTHING, binds="origin",
 )  # fmt: skip
 SELF_TEST = Topic(
-    key="SELF_TEST", pattern=PLANT + "selftest/{process}/{origin}", messages=(m.SelfTest,), codec=Codec.JSON, qos=1,
+    key="SELF_TEST", pattern=PLANT + "selftest/{process}/{origin}", messages=(SelfTest,), codec=Codec.JSON, qos=1,
     retain=False, publishers=_roles(Role.OPCUA, Role.CLI), readers=_roles(Role.RUNTIME),
     max_bytes=1_024, max_hz=1, drop=Drop.NOTHING, binds="origin",
 )  # fmt: skip
 SELF_TEST_REPORT = Topic(
-    key="SELF_TEST_REPORT", pattern=PLANT + "selftest_report/{origin}", messages=(m.SelfTestReport,),
+    key="SELF_TEST_REPORT", pattern=PLANT + "selftest_report/{origin}", messages=(SelfTestReport,),
     codec=Codec.JSON, qos=1, retain=False, publishers=_roles(Role.RUNTIME), readers=_roles(Role.OPCUA, Role.CLI),
     max_bytes=4_096, max_hz=10, drop=Drop.NOTHING, binds="origin", bound="reader",
 )  # fmt: skip

@@ -6,7 +6,7 @@ How long a fuzz runs, and with which seed, can be said: PLANTEDGE_FUZZ_S (second
 import os
 import random
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 SOAK_S = float(os.environ.get("PLANTEDGE_FUZZ_S", "600"))
@@ -42,6 +42,17 @@ def seed_of_run() -> int:
     seed = int(os.environ.get("PLANTEDGE_SEED", "0")) or random.SystemRandom().getrandbits(32)
     print(f"PLANTEDGE_SEED={seed}")
     return seed
+
+
+def every(value: Any) -> Iterator[Any]:
+    """Spoil each part of a decoded message in each odd way, one after the other."""
+    if isinstance(value, dict):
+        for key, held in value.items():
+            yield {name: other for name, other in value.items() if name != key}
+            yield from (value | {key: spoilt} for spoilt in every(held))
+    elif isinstance(value, list) and value:
+        yield from ([spoilt, *value[1:]] for spoilt in every(value[0]))
+    yield from ODD
 
 
 class Mutator:

@@ -22,7 +22,8 @@ from edge.line.tally import open_bus
 from edge.settings import Settings, load_settings
 from edge.supervision.run_state import command_name
 from schemas.errors import BusError, BusRefused, RequestTimeout, StartError
-from schemas.messages import Message, Reply, Value, Write
+from schemas.fields import Value
+from schemas.messages import Message, Reply, Write
 from schemas.topics import REPLY, WRITE, Topic
 
 ANSWER_S = 5.0

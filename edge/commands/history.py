@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge.history.export import Table
-    from schemas.messages import Value
+    from schemas.fields import Value
 
 NOTHING, FOUND = 1, 0
 TIERS: Final = {"second": Tier.SECOND, "minute": Tier.MINUTE}

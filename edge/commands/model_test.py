@@ -14,7 +14,7 @@ from edge.line.tally import open_bus
 from edge.models.self_test_client import ask_self_tests, runtimes_of
 from edge.settings import load_settings
 from schemas.errors import StartError
-from schemas.messages import SelfTestCode, SelfTestReport
+from schemas.self_test import SelfTestCode, SelfTestReport
 
 ANSWER_S: Final = 60.0  # a load, below the line's own work
 

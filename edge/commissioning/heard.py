@@ -23,20 +23,8 @@ from edge.commissioning.tallies import LatencyTally, ScanTally
 from edge.line.plan import CLI
 from edge.process import broker_address
 from edge.settings import Settings
-from schemas.messages import (
-    Event,
-    Outcome,
-    Output,
-    Phase,
-    Quality,
-    Reading,
-    Result,
-    Sample,
-    State,
-    Status,
-    Value,
-    Verdict,
-)
+from schemas.fields import Value
+from schemas.messages import Event, Outcome, Output, Phase, Quality, Reading, Result, Sample, State, Status, Verdict
 from schemas.topics import EVENT, OUTPUT, READING, RESULT, STATUS
 
 SESSION_S = 60

@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Annotated
 
 from edge.config.held import HELD, Plain, field, validator
-from schemas.messages import SLUG
+from schemas.fields import SLUG
 
 if TYPE_CHECKING or os.environ.get(HELD) != "held":
     from pydantic import BaseModel, ConfigDict, Field, model_validator

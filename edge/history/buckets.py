@@ -15,7 +15,7 @@ from edge.history.points import REPEAT_S
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from schemas.messages import Value
+    from schemas.fields import Value
 
 HOLD_NS: Final = int(3 * REPEAT_S * 1e9)  # a tag is stored at least every REPEAT_S: after this its value is not known
 QUALITY: Final = ".quality"

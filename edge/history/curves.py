@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from edge.history.query import Bucket, History, Row
     from edge.history.views import Curve, Rows
-    from schemas.messages import Value
+    from schemas.fields import Value
 
 RAW_NS: Final = 1_800 * 10**9
 AGGREGATED: Final = ("reading", "result", "output")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge.history.query import History
-    from schemas.messages import Value
+    from schemas.fields import Value
 
 RESULTS: Final = (
     "part_id", "outcome", "verdict", "label", "score", "quality", "total_ms", "late", "model", "version", "result_id",

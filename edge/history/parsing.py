@@ -15,7 +15,7 @@ from schemas.messages import Quality
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from schemas.messages import Value
+    from schemas.fields import Value
 
 QUALITIES: Final = {"0i": Quality.BAD, "1i": Quality.UNCERTAIN, "2i": Quality.GOOD}
 _PART: Final = re.compile(r"((?:\\.|[^\\,=])+)(?:=((?:\\.|[^\\,])*))?(?:,|$)")

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from edge.plc.tags.deadband import moved
-from schemas.messages import Event, Insight, Output, Quality, Reading, Result, Sample, Value
+from schemas.fields import Value
+from schemas.messages import Event, Insight, Output, Quality, Reading, Result, Sample
 from schemas.topics import Place
 
 REPEAT_S = 10.0  # an unchanged tag is stored again this often

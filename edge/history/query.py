@@ -27,7 +27,8 @@ from edge.history.buckets import HOLD_NS
 from edge.history.parsing import Series
 from edge.history.scan import FIRST, SCAN, SLICE, Found, HistoryError, Page, Position, Scan, Statements, page
 from edge.history.store import FILE, Tier
-from schemas.messages import Quality, Value
+from schemas.fields import Value
+from schemas.messages import Quality
 
 __all__ = ["HOLD_NS", "Bucket", "Datum", "History", "HistoryError", "Page", "Row", "Tier", "Trend", "count"]
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Generator
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import uvicorn
 from starlette.applications import Starlette
@@ -46,8 +46,34 @@ def listen(host: str, port: int, who: str, section: str) -> socket.socket:
     return listener
 
 
+class BoundedProtocol(H11Protocol):
+    """A connection that is cut off where there are too many, or when its time is over."""
+
+    cut_off: ClassVar[int]
+    time_s: ClassVar[float]
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        """Begin, if there are not too many."""
+        super().connection_made(transport)
+        if len(self.connections) > self.cut_off:
+            transport.abort()
+            return
+        self._deadline = self.loop.call_later(self.time_s, self.time_is_over)
+
+    def time_is_over(self) -> None:
+        """End it."""
+        self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End: a deadline that stays would hold what was sent here."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        super().connection_lost(exc)
+
+
 async def serve(
-    app: Starlette, listener: socket.socket, protocol: type[H11Protocol], connections: int, keep_alive_s: int = 5
+    app: Starlette, listener: socket.socket, protocol: type[BoundedProtocol], connections: int, keep_alive_s: int = 5
 ) -> None:
     """Serve until cancelled; beyond so many `connections` a request is told to come again (503)."""
     http: Any = protocol  # uvicorn takes a class, which its annotation has for asyncio.Protocol alone

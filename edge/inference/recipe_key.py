@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.messages import Value
+from schemas.fields import Value
 
 
 def key_of(value: Value) -> str:

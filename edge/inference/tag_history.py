@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from schemas.messages import Quality, Reading, Sample, Value
+from schemas.fields import Value
+from schemas.messages import Quality, Reading, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from schemas.messages import Event, MesEvent, MesResult, Result, Value
+from schemas.fields import Value
+from schemas.messages import Event, MesEvent, MesResult, Result
 
 _MAX_SAFE_INTEGER = 2**53
 

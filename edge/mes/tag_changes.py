@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from edge.mes.messages import iso_time, json_safe
 from edge.plc.tags.deadband import deadbands, moved
 from edge.plc.tags.tag import Tag
-from schemas.messages import MesTag, Quality, Reading, Value
+from schemas.fields import Value
+from schemas.messages import MesTag, Quality, Reading
 
 MAX_TAGS = 20_000
 REFRESH_S = 60.0  # an unchanged tag is repeated this often, so that a reader sees that it is alive

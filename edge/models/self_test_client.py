@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from bus.codec import decode, encode
 from edge.processes import RUNTIME
-from schemas.messages import SelfTest, SelfTestCode, SelfTestReport
+from schemas.self_test import SelfTest, SelfTestCode, SelfTestReport
 from schemas.topics import SELF_TEST, SELF_TEST_REPORT
 
 if TYPE_CHECKING:

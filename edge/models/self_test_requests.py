@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from bus.codec import encode
 from edge.models.self_test import check_again
-from schemas.messages import Phase, SelfTest, SelfTestCode, SelfTestReport, Severity
+from schemas.messages import Phase, Severity
+from schemas.self_test import SelfTest, SelfTestCode, SelfTestReport
 from schemas.topics import SELF_TEST, SELF_TEST_REPORT
 
 if TYPE_CHECKING:

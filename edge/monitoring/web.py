@@ -5,7 +5,6 @@ Source of the /v2 paths: KServe, Open Inference Protocol v2 (health, server and 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
@@ -14,8 +13,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from edge.host.web import BoundedProtocol
 from edge.monitoring.models import ModelMetadata
 from edge.monitoring.readiness import Reason
 
@@ -132,21 +131,7 @@ def _closed(response: Response) -> Response:
     return response
 
 
-class BoundedProtocol(H11Protocol):
+class MonitorProtocol(BoundedProtocol):
     """A connection that ends in time, whether its client sends, reads, or does neither."""
 
-    _deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """Begin, if there are not too many."""
-        super().connection_made(transport)
-        if len(self.connections) > CUT_OFF:
-            transport.abort()
-            return
-        self._deadline = self.loop.call_later(REQUEST_S, transport.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
-        if self._deadline is not None:
-            self._deadline.cancel()
-        super().connection_lost(exc)
+    cut_off, time_s = CUT_OFF, REQUEST_S

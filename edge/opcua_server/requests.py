@@ -13,7 +13,8 @@ from bus.codec import decode, encode
 from edge.opcua_server.writing import STATUS, Target
 from edge.process import Process
 from schemas.errors import BusDisconnected, BusRefused, CodecError, RequestTimeout
-from schemas.messages import Reply, ReplyCode, Value, Write
+from schemas.fields import Value
+from schemas.messages import Reply, ReplyCode, Write
 from schemas.topics import REPLY, WRITE
 
 ANSWER_S: Final = 4.0  # under what OPC UA clients wait, 5 s and more

@@ -19,7 +19,8 @@ from edge.opcua_server.address_space.device import variant_of
 from edge.plc.tags.lists import coerce
 from edge.plc.tags.tag import Tag
 from schemas.errors import TagError
-from schemas.messages import ReplyCode, Value
+from schemas.fields import Value
+from schemas.messages import ReplyCode
 
 STATUS: Final[Mapping[ReplyCode, int]] = {
     ReplyCode.NONE: StatusCodes.BadUnexpectedError, ReplyCode.DONE: StatusCodes.Good,

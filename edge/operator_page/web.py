@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Final, cast
 
@@ -13,8 +12,8 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from edge.host.web import BoundedProtocol
 from edge.operator_page.counts import Kind
 from edge.operator_page.guard import (
     COOKIE,
@@ -38,6 +37,7 @@ from schemas.topics import Place
 
 STATIC: Final = Path(__file__).parent / "static"
 CONNECTIONS: Final = 64
+CUT_OFF: Final = 256  # connections beyond which not even a refusal is sent
 HEAD_S: Final = 10.0  # from a connection to its first request
 _KINDS: Final = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
 _UNBUILT: Final = """The page of this device runs, but it is not built.
@@ -205,15 +205,12 @@ def _file(path: Path, caching: str) -> Response:
     return FileResponse(path, media_type=_KINDS[path.suffix], headers={"Cache-Control": caching})
 
 
-class PatientProtocol(H11Protocol):
+class PatientProtocol(BoundedProtocol):
     """A connection that ends if its first request does not come in time."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """Begin to wait."""
-        super().connection_made(transport)
-        self.loop.call_later(HEAD_S, self._asked_or_gone)
+    cut_off, time_s = CUT_OFF, HEAD_S
 
-    def _asked_or_gone(self) -> None:
-        asked = cast("object | None", self.cycle)  # None until then, whatever its annotation says
-        if asked is None and not self.transport.is_closing():
-            self.transport.abort()
+    def time_is_over(self) -> None:
+        """End it, unless something was asked."""
+        if cast("object | None", self.cycle) is None:  # until then, whatever its annotation says
+            super().time_is_over()

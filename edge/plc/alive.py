@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from edge.plc.tags.lists import Tag
 from edge.settings import Source
-from schemas.messages import Quality, Sample, Value
+from schemas.fields import Value
+from schemas.messages import Quality, Sample
 
 _MS = 1_000_000
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from edge.plc.outputs.machine import Change, Ownership
 from edge.plc.tags.lists import Native, Tag
-from schemas.messages import Decision, Output, Reading, ReplyCode, Value
+from schemas.fields import Value
+from schemas.messages import Decision, Output, Reading, ReplyCode
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from typing import Final
 from edge.plc.tags.deadband import moved
 from edge.plc.tags.lists import Tag
 from edge.sparkplug.payload import DataType, Metric, Quality
-from schemas.messages import Event, Result, Sample, Value
+from schemas.fields import Value
+from schemas.messages import Event, Result, Sample
 from schemas.messages import Quality as SiteQuality
 
 _TYPES: Final = {

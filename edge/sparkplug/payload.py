@@ -16,7 +16,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from schemas.errors import CodecError
-from schemas.messages import Value
+from schemas.fields import Value
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _UINT32, _UINT64, _BOOL = _Field.TYPE_UINT32, _Field.TYPE_UINT64, _Field.TYPE_BOOL

@@ -5,6 +5,7 @@ import msgspec
 from schemas import evidence as e
 from schemas import fleet as f
 from schemas import messages as m
+from schemas.self_test import SelfTest, SelfTestCode, SelfTestReport
 from schemas.topics import TOPICS, Topic
 
 NS = 1_790_000_000_000_000_000
@@ -159,12 +160,12 @@ EXAMPLES: tuple[m.Message, ...] = (
         serving="1.1.0",
     ),
     m.Relearn(request_id="r-3"),
-    m.SelfTest(request_id="r-4", model="surface"),
-    m.SelfTestReport(
+    SelfTest(request_id="r-4", model="surface"),
+    SelfTestReport(
         request_id="r-4",
         model="surface",
         process="runtime-safety",
-        code=m.SelfTestCode.DONE,
+        code=SelfTestCode.DONE,
         passed=True,
         version="1.2.0",
         digest="ab" * 32,

@@ -144,6 +144,14 @@ def test_a_number_that_no_database_holds_is_refused(name: str, number: int) -> N
         decode(RESULT, m.Result, msgspec.msgpack.encode(msgspec.structs.replace(example, **{name: number})))
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), 1e300])
+def test_a_duration_that_is_none_is_refused(number: float) -> None:
+    example = next(one for one in EXAMPLES if isinstance(one, m.Result))  # the OPC UA server ended with it
+    latency = msgspec.structs.replace(example.latency, total=number)
+    with pytest.raises(CodecError):
+        decode(RESULT, m.Result, msgspec.msgpack.encode(msgspec.structs.replace(example, latency=latency)))
+
+
 def test_a_view_is_read_like_bytes() -> None:
     decision = next(e for e in EXAMPLES if isinstance(e, m.Decision))
     assert decode(DECISION, m.Decision, memoryview(bytearray(encode(DECISION, decision)))) == decision

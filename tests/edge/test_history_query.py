@@ -17,7 +17,8 @@ from edge.history.points import Point, PointMaker, key, value
 from edge.history.query import HOLD_NS, Datum, History, HistoryError, Page, Trend, count
 from edge.history.scan import SCAN, SLICE
 from edge.history.store import FILE, Store
-from schemas.messages import Quality, Reading, Sample, Value
+from schemas.fields import Value
+from schemas.messages import Quality, Reading, Sample
 from schemas.topics import Place
 
 SPEED = Trend.tag("plc", "Line.Speed")

@@ -11,7 +11,8 @@ from bus.codec import encode
 from edge.models.self_test_client import ask_self_tests, worst_of
 from edge.settings import load_settings
 from schemas.errors import RequestTimeout
-from schemas.messages import Outcome, SelfTest, SelfTestCode, SelfTestReport
+from schemas.messages import Outcome
+from schemas.self_test import SelfTest, SelfTestCode, SelfTestReport
 from schemas.topics import SELF_TEST, SELF_TEST_REPORT
 from tests.device import Device, User
 from tests.edge.slot_line import LINE, USERS, SlotLine, SlowDisk, slot_line

@@ -5,10 +5,11 @@ and as a message that can be decoded and says something odd; between them come g
 """
 
 import asyncio
+import contextlib
+import functools
 import json
 import subprocess
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,14 +22,14 @@ import pytest
 from PIL import Image
 
 from bus.codec import encode
-from edge.processes import PROCESSES, ProcessRow, row
+from edge.processes import row
 from edge.security.passwords import hash_password
 from schemas.messages import Message, Reading, Result, Sample, State, Status
 from schemas.topics import MES_RESULT, READING, RESULT, STATUS, Codec, Topic
 from tests.bus.examples import EXAMPLES
 from tests.device import Device, Heard, User
 from tests.edge.small_models import write_classifier
-from tests.mutations import SOAK_S, Mutator, seed_of_run
+from tests.mutations import SOAK_S, Mutator, every, seed_of_run
 
 pytestmark = [pytest.mark.timeout(1200)]
 QUICK_S = 4.0
@@ -96,6 +97,7 @@ def identity(name: str) -> str:
     return name.replace("@", "-")
 
 
+@functools.cache
 def rows() -> dict[Topic, str]:
     """Each row that the started processes read, and a role that may publish it."""
     read = {topic for name in STARTED for topic in row(name.partition("@")[0]).subscribes}
@@ -140,24 +142,41 @@ def example(topic: Topic) -> Message:
     return named(next(one for one in EXAMPLES if isinstance(one, topic.message)))
 
 
+def codec_of(topic: Topic) -> Any:
+    return msgspec.msgpack if topic.codec is Codec.MSGPACK else msgspec.json
+
+
 class Fuzz:
     """Says spoilt things on every row, and good ones between them."""
 
     def __init__(self, line: Line, seed: int) -> None:
         """Begin at a seed."""
         self.line, self.spoil, self.seq = line, Mutator(seed), 0
-        self.counts: Counter[str] = Counter()
+        self.said = 0
+
+    async def each_field(self) -> None:
+        """Say each message with each of its fields spoilt in each odd way."""
+        for topic in rows():
+            codec = codec_of(topic)
+            good = msgspec.structs.replace(example(topic), epoch=1, seq=0)
+            for odd in every(codec.decode(encode(topic, good))):
+                self.seq += 1
+                stamped = odd | {"seq": self.seq} if isinstance(odd, dict) and odd.get("seq") == 0 else odd
+                with contextlib.suppress(TypeError, ValueError, OverflowError):  # what JSON can't say
+                    await self._say(topic, codec.encode(stamped))
 
     async def run(self, seconds: float) -> None:
-        """Go on for some time."""
-        end, table = time.monotonic() + seconds, list(rows().items())
+        """Go on for some time, at random."""
+        end, table = time.monotonic() + seconds, list(rows())
         while time.monotonic() < end:
-            topic, role = self.spoil.random.choice(table)
-            user = self.line.users[f"{role}-fuzz"]
-            fields = self._fields(topic, f"{role}-fuzz")
-            user.raw(topic, self._payload(topic), **fields)
-            self.counts[topic.key] += 1
-            await asyncio.sleep(EACH_S)
+            topic = self.spoil.random.choice(table)
+            await self._say(topic, self._payload(topic))
+
+    async def _say(self, topic: Topic, payload: bytes) -> None:
+        user = f"{rows()[topic]}-fuzz"
+        self.line.users[user].raw(topic, payload, **self._fields(topic, user))
+        self.said += 1
+        await asyncio.sleep(EACH_S)
 
     def _payload(self, topic: Topic) -> bytes:
         self.seq += 1
@@ -168,9 +187,8 @@ class Fuzz:
             return good
         if kind < 0.5:
             return self.spoil.bytes(good)
-        codec = msgspec.msgpack if topic.codec is Codec.MSGPACK else msgspec.json
         try:
-            return codec.encode(self.spoil.plain(codec.decode(good)))
+            return codec_of(topic).encode(self.spoil.plain(codec_of(topic).decode(good)))
         except (TypeError, ValueError, OverflowError):  # what JSON can't say
             return self.spoil.bytes(good)
 
@@ -195,6 +213,7 @@ async def work_goes_on(line: Line) -> None:
     )  # fmt: skip
     line.users["connect-fuzz"].say(READING, reading, source="plc")
     for name in STARTED:
+        assert line.children[name].poll() is None, f"{name} has ended: {line.device.log(name)[-3000:]}"
         await line.statuses.until(
             lambda one, name=name: (
                 one.process == identity(name) and one.counters.get("messages", 0) > before[name]
@@ -202,18 +221,16 @@ async def work_goes_on(line: Line) -> None:
         )  # fmt: skip
 
 
-def reads(name: str) -> ProcessRow:
-    return next(one for one in PROCESSES if one.name == name.partition("@")[0])
-
-
-async def fuzz(line: Line, seconds: float) -> dict[str, Any]:
+async def fuzz(line: Line, seconds: float, *, each_field: bool = False) -> dict[str, Any]:
     """Speak for some time; what became of the processes."""
     before, speaking = line.memory_mb(), Fuzz(line, seed_of_run())
+    if each_field:
+        await speaking.each_field()
     await speaking.run(seconds)
     await asyncio.sleep(3.0)  # a status each
     await work_goes_on(line)
     grown = {name: round(after - before[name], 1) for name, after in line.memory_mb().items()}
-    return {"grown_mb": grown, "said": sum(speaking.counts.values()), "unreadable": {
+    return {"grown_mb": grown, "said": speaking.said, "unreadable": {
         name: line.last(name).counters["bad"] for name in STARTED
     }}  # fmt: skip
 
@@ -238,4 +255,4 @@ async def test_spoilt_messages_stop_no_process(tmp_path: Path, free_port: Callab
 @pytest.mark.soak
 async def test_ten_minutes_of_spoilt_messages_stop_no_process(tmp_path: Path, free_port: Callable[[], int]) -> None:
     async with running(tmp_path, free_port) as line:
-        hold(line, await fuzz(line, SOAK_S))
+        hold(line, await fuzz(line, SOAK_S, each_field=True))

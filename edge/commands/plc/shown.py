@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from edge.plc.tags.tag import Tag
-from schemas.messages import Quality, Sample, Value
+from schemas.fields import Value
+from schemas.messages import Quality, Sample
 
 STYLES: Final = {Quality.GOOD: "green", Quality.UNCERTAIN: "yellow", Quality.BAD: "bold red"}
 _GAP: Final = 2

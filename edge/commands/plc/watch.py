@@ -19,7 +19,8 @@ from edge.commands.plc.target import Scan, Target, connected, scan, tags_of, tar
 from edge.connectors import Connector
 from edge.plc.tags.tag import Tag
 from schemas.errors import ConnectorError
-from schemas.messages import Quality, Sample, Value
+from schemas.fields import Value
+from schemas.messages import Quality, Sample
 
 _CHANGED = "bold black on yellow"
 _SUMMARY = ("tag", "Good", "changes", "min", "max", "last", "unit", "mean rate", "fastest")

@@ -22,7 +22,8 @@ from edge.plc.tags.lists import coerce
 from edge.plc.tags.tag import Access, Native, Tag
 from edge.supervision.run_state import command_name
 from schemas.errors import StartError, TagError
-from schemas.messages import Quality, Sample, Value
+from schemas.fields import Value
+from schemas.messages import Quality, Sample
 
 PAST = "This goes past PlantEdge: no ownership, no rate limit, no fail-safe, and no audit but the system's log."
 

@@ -19,7 +19,8 @@ from edge.opcua_server.address_space.fields import HEALTH, INSIGHT, MODEL, OUTPU
 from edge.opcua_server.address_space.nodes import COMPONENT, FOLDER, ORGANIZES, Ids, New, Nodes, standard, string_id
 from edge.opcua_server.address_space.units import information
 from edge.plc.tags.lists import Tag
-from schemas.messages import LINK_LOST, Insight, Quality, Reading, Result, Sample, Slot, Status, Value
+from schemas.fields import Value
+from schemas.messages import LINK_LOST, Insight, Quality, Reading, Result, Sample, Slot, Status
 from schemas.topics import Place
 
 YIELD_EVERY = 100  # writes between two turns of the loop: a burst must not starve the sessions

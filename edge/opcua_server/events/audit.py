@@ -9,7 +9,8 @@ from asyncua import ua
 
 from edge.opcua_server.events.deeds import ALARM_HANDLED, METHOD_CALLED
 from edge.process import Process
-from schemas.messages import Phase, Severity, Value
+from schemas.fields import Value
+from schemas.messages import Phase, Severity
 
 
 class Audit:

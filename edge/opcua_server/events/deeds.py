@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from schemas.messages import Value
+from schemas.fields import Value
 
 ALARM_HANDLED: Final = "alarm_handled"
 METHOD_CALLED: Final = "method_called"

@@ -30,7 +30,8 @@ from edge.opcua_server.address_space.nodes import (
     string_id,
 )
 from edge.opcua_server.events.deeds import DEEDS
-from schemas.messages import Event, Result, Severity, Value
+from schemas.fields import Value
+from schemas.messages import Event, Result, Severity
 
 T = ua.VariantType
 SEVERITY: Final[Mapping[str, int]] = MappingProxyType({Severity.INFO: 100, Severity.WARNING: 500, Severity.ALARM: 800})

@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
 
-from schemas.messages import Quality, Value
+from schemas.fields import Value
+from schemas.messages import Quality
 
 # Aggregate bits of a StatusCode, with the InfoType that says that they are there (OPC 10000-4, 7.39.1).
 CALCULATED: Final = 0x401

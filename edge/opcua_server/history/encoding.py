@@ -16,7 +16,7 @@ from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.ua_binary import variant_to_binary
 
 from edge.opcua_server.history.aggregates import TICK_NS
-from schemas.messages import Value
+from schemas.fields import Value
 
 EPOCH_TICKS: Final = 116_444_736_000_000_000  # from 1601 to 1970
 _VALUE, _STATUS, _SOURCE_TIME = 1, 2, 4  # bits that say what a DataValue has

@@ -26,7 +26,8 @@ from edge.opcua_server.history.aggregates import (
     Point,
 )
 from edge.opcua_server.history.encoding import encoder
-from schemas.messages import Quality, Value
+from schemas.fields import Value
+from schemas.messages import Quality
 
 Walk = Iterator[bytes | None]
 PAGE: Final = 1_000  # values that a suspended walk holds at most

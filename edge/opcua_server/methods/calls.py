@@ -12,7 +12,7 @@ from asyncua.ua.status_codes import StatusCodes
 from edge.opcua_server.access.people import Person, Right
 from edge.opcua_server.address_space.fields import Field, Method
 from edge.opcua_server.address_space.nodes import Ids, New, Nodes, standard, string_id
-from schemas.messages import Value
+from schemas.fields import Value
 
 RIGHTS: Final = (Right.CALL, Right.WRITE)  # each of ours moves something
 

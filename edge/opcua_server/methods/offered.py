@@ -18,7 +18,7 @@ from edge.opcua_server.writing import Writes
 from edge.plc.tags.tag import Tag
 from edge.process import Process
 from edge.settings import Settings
-from schemas.messages import Value
+from schemas.fields import Value
 
 _LONGEST_TEXT: Final = 1_000
 

@@ -17,7 +17,7 @@ from edge.plc.tags.forms import Kind
 from edge.plc.tags.tag import Tag
 from edge.settings import Settings
 from schemas.errors import TagError
-from schemas.messages import Value
+from schemas.fields import Value
 
 
 @dataclass(frozen=True)

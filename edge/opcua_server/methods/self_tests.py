@@ -13,7 +13,8 @@ from edge.models.self_test_client import ask_self_tests, worst_of
 from edge.opcua_server.methods.calls import Outcome
 from edge.process import Process
 from schemas.errors import BusDisconnected, BusRefused, CodecError, RequestTimeout
-from schemas.messages import SelfTestCode, SelfTestReport, Value
+from schemas.fields import Value
+from schemas.self_test import SelfTestCode, SelfTestReport
 
 ANSWER_S: Final = 10.0  # about what OPC UA clients wait; a load takes tenths of seconds
 STATUS: Final[Mapping[SelfTestCode, int]] = MappingProxyType({

@@ -30,7 +30,8 @@ from edge.opcua_server.vision.table import (
     Member,
     Transition,
 )
-from schemas.messages import Quality, Value
+from schemas.fields import Value
+from schemas.messages import Quality
 
 T = ua.VariantType
 _SEVERITY: Final = 100

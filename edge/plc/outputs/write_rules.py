@@ -19,7 +19,8 @@ from edge.plc.tags.coercion import coerce, same_moment
 from edge.plc.tags.forms import Kind
 from edge.plc.tags.tag import Access, Limit, Native, Tag
 from schemas.errors import TagError, WriteRefused
-from schemas.messages import Reply, ReplyCode, Value, Write
+from schemas.fields import Value
+from schemas.messages import Reply, ReplyCode, Write
 from schemas.topics import REPLY, Place
 
 REMEMBERED = 1024  # requests whose answer is kept for repeats

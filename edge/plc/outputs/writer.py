@@ -15,7 +15,8 @@ from edge.plc.outputs.write_rules import mode_tag
 from edge.plc.tags.lists import Tag, coerce
 from edge.plc.told import Decided, FailsafeChange, OutputRefused, OwnerChange, Tell, WriteJob
 from schemas.errors import TagError, WriteRefused
-from schemas.messages import Quality, ReplyCode, Sample, Value
+from schemas.fields import Value
+from schemas.messages import Quality, ReplyCode, Sample
 
 MANUAL, AUTO = "manual", "auto"
 REQUESTED = "a write request"  # whoever asks: one may give back what another took, and the audit names both

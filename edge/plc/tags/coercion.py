@@ -14,7 +14,7 @@ from typing import cast
 from edge.plc.tags.forms import FLOATS, Form, Kind
 from edge.plc.tags.tag import Limit, Native, Tag
 from schemas.errors import TagError
-from schemas.messages import Value
+from schemas.fields import Value
 
 _Scalar = bool | int | float
 _LARGEST = FLOATS["float64"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edge.plc.tags.tag import Tag
-from schemas.messages import Value
+from schemas.fields import Value
 
 _ROUNDING = 1e-9  # 20.2 - 20.0 is more than 0.2 in binary
 

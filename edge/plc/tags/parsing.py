@@ -13,7 +13,7 @@ from edge.plc.tags.forms import EXAMPLES, Form, Kind, form_of
 from edge.plc.tags.rows import Row, nearest
 from edge.plc.tags.tag import ORDERS, Access, Limit, Tag
 from schemas.errors import TagError
-from schemas.messages import Value
+from schemas.fields import Value
 
 _NAME: Final = re.compile(r"^[^\x00-\x1f/+#]{1,128}$")
 _TRUTH: Final[dict[str, Value]] = {"true": True, "1": True, "false": False, "0": False}

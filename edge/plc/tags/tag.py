@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Annotated, Final
 
 from edge.plc.tags.forms import Form, form_of
-from schemas.messages import Value
+from schemas.fields import Value
 
 ORDERS: Final = ("ABCD", "CDAB", "BADC", "DCBA")
 Native = bool | int | float | str | list[bool | int | float]  # a value that is there

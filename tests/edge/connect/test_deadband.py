@@ -6,7 +6,8 @@ from edge.history.points import PointMaker
 from edge.mes.tag_changes import REFRESH_S, TagChanges
 from edge.plc.tags.deadband import deadbands, moved
 from edge.plc.tags.lists import Tag
-from schemas.messages import Quality, Reading, Sample, Value
+from schemas.fields import Value
+from schemas.messages import Quality, Reading, Sample
 from schemas.topics import Place
 
 TAGS = {

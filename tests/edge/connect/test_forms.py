@@ -15,7 +15,7 @@ from edge.plc.tags.coercion import coerce, engineering, native
 from edge.plc.tags.forms import BCD, INTEGERS, Kind, form_of
 from edge.plc.tags.lists import ORDERS, Access, Limit, Tag
 from schemas.errors import TagError
-from schemas.messages import Value
+from schemas.fields import Value
 
 
 def tag(kind: str, **fields: Any) -> Tag:

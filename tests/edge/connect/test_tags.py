@@ -7,7 +7,7 @@ import pytest
 from edge.connectors.modbus import check_address
 from edge.plc.tags.lists import Access, Tag, coerce, load_tags
 from schemas.errors import SettingsError, TagError
-from schemas.messages import Value
+from schemas.fields import Value
 
 DEMO = Path(__file__).resolve().parents[3] / "edge/sim/demo/tags/plant.csv"
 GROUPS = ("fast", "process")

@@ -7,7 +7,8 @@ import pytest
 from edge.plc.outputs.write_rules import Admitted, WriteGate, answer, mode_tag, reply_is_allowed, same_value
 from edge.plc.tags.lists import Access, Tag
 from schemas.errors import WriteRefused
-from schemas.messages import Reply, ReplyCode, Value, Write
+from schemas.fields import Value
+from schemas.messages import Reply, ReplyCode, Write
 from schemas.topics import Place
 
 TAGS = {

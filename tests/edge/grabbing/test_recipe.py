@@ -2,7 +2,8 @@
 
 from edge.grabbing.recipe import RecipeWatch
 from edge.settings import CameraRecipe
-from schemas.messages import Quality, Reading, Sample, Value
+from schemas.fields import Value
+from schemas.messages import Quality, Reading, Sample
 
 SHORT, LONG = {"exposure_us": 200.0}, {"exposure_us": 900.0, "gain": 4.0}
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from edge.cameras import Picture
 from edge.grabbing.pairing import LATE, NO_PICTURE, NO_TRIGGER, Pairing
 from edge.grabbing.triggers import DOUBLE, MISSED, MOST_STEPS, NO_NUMBER, Detector, Trigger
-from schemas.messages import Quality, Reading, Sample, Value
+from schemas.fields import Value
+from schemas.messages import Quality, Reading, Sample
 
 MS = 1_000_000
 WAIT = 50 * MS

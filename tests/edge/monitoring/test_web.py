@@ -1,6 +1,7 @@
 """The monitor's server: its answers, and that nobody can hold it up."""
 
 import asyncio
+import gc
 import json
 import socket
 import time
@@ -15,7 +16,7 @@ from edge.host.web import listen, serve
 from edge.monitoring import web
 from edge.monitoring.models import ModelMetadata, TensorMetadata
 from edge.monitoring.readiness import Reason
-from edge.monitoring.web import CONNECTIONS, BoundedProtocol, ServerMetadata, application
+from edge.monitoring.web import CONNECTIONS, MonitorProtocol, ServerMetadata, application
 from schemas.errors import StartError
 
 CAPS = ModelMetadata("caps", ["1", "2"], "onnx_onnxv1", [TensorMetadata("image", "UINT8", [-1, 8, 8, 3])], [])
@@ -61,7 +62,7 @@ class Served:
 async def served() -> AsyncIterator[Served]:
     device = Still()
     with listen("127.0.0.1", 0, "the monitor", "monitor") as listener:
-        running = asyncio.create_task(serve(application(device), listener, BoundedProtocol, CONNECTIONS))
+        running = asyncio.create_task(serve(application(device), listener, MonitorProtocol, CONNECTIONS))
         yield Served(device, listener.getsockname()[1])
         running.cancel()
         with suppress(asyncio.CancelledError):
@@ -125,7 +126,7 @@ async def test_a_connection_has_one_answer(served: Served) -> None:
 async def test_who_does_not_ask_in_time_is_cut_off(
     served: Served, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
-    monkeypatch.setattr(web, "REQUEST_S", 0.3)
+    monkeypatch.setattr(MonitorProtocol, "time_s", 0.3)
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
     writer.write(said)
     started = time.monotonic()
@@ -138,7 +139,7 @@ async def test_who_does_not_ask_in_time_is_cut_off(
 async def test_a_crowd_is_cut_off_and_others_are_answered_after_it(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web, "REQUEST_S", 1.0)
+    monkeypatch.setattr(MonitorProtocol, "time_s", 1.0)
     crowd = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(web.CUT_OFF)]
     reader, late = await asyncio.open_connection("127.0.0.1", served.port)
     with suppress(ConnectionResetError):
@@ -173,3 +174,13 @@ def test_a_taken_port_is_told_with_what_to_do() -> None:
         taken.listen()
         with pytest.raises(StartError, match=r"choose another port in \[monitor\]"):
             listen("127.0.0.1", taken.getsockname()[1], "the monitor", "monitor")
+
+
+async def test_nothing_is_kept_of_a_connection_that_has_ended(served: Served) -> None:
+    assert MonitorProtocol.time_s > 5
+    for _ in range(3):
+        await served.get("/v2/health/live", x="long" * 1_000)
+    async with asyncio.timeout(5):
+        while any(isinstance(held, MonitorProtocol) for held in gc.get_objects()):
+            await asyncio.sleep(0.05)
+            gc.collect()

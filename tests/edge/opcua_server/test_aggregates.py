@@ -22,7 +22,8 @@ from edge.opcua_server.history.aggregates import (
     intervals,
     outcomes,
 )
-from schemas.messages import Quality, Value
+from schemas.fields import Value
+from schemas.messages import Quality
 
 S = 10**9
 NOON = 43_200
