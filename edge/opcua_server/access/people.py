@@ -66,9 +66,9 @@ class People:
     hashes: Mapping[str, str] = field(repr=False)
     roles: Mapping[str, Role]
 
-    def known(self, name: str, password: str) -> Person | None:
+    async def known(self, name: str, password: str) -> Person | None:
         """Return who has this password, None if nobody has. As slow for a name that is not there."""
-        return self.person(name) if matches(password, self.hashes.get(name, NOBODY)) else None
+        return self.person(name) if await matches(password, self.hashes.get(name, NOBODY)) else None
 
     def person(self, name: str, chain: Sequence[x509.Certificate] = ()) -> Person:
         """Return who has this name, once that is proven."""
