@@ -11,6 +11,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
+from edge.audit.denials import Denials
 from edge.flow import Flow
 from edge.host.web import listen, serve
 from edge.operator_page.page import OperatorPage
@@ -59,7 +60,8 @@ async def main(process: Process) -> None:
         store = PageStore(process.home)
         try:
             page = OperatorPage(process, hmi, store, thread)
-            people = People(hmi, hmi.users or settings.opcua.users, process.home, store, page.stored)
+            users, denied = hmi.users or settings.opcua.users, Denials(process).tell
+            people = People(hmi, users, process.home, store, page.stored, denied)
             app = application(page, people, Replays(process.home), process.place)
             async with AsyncExitStack() as stack:
                 await _attach(process, page, stack)

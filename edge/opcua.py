@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bus import Delivery
+from edge.audit.denials import Denials
 from edge.flow import Flow
 from edge.history.query import History
 from edge.host import metric_names as names
@@ -70,13 +71,13 @@ async def start_server(process: Process) -> Open:
     logging.getLogger("asyncua").setLevel(logging.WARNING)
     for noisy in ("uaprocessor", "binary_server_asyncio"):  # what a client did wrong, it is told
         logging.getLogger(f"asyncua.server.{noisy}").setLevel(logging.CRITICAL)
-    core = Core(settings.opcua)
-    server = SecuredServer(core, Door(settings.opcua, process.home), settings.opcua)
+    audit, denied = Audit(process), Denials(process).tell
+    core = Core(settings.opcua, denied)
+    server = SecuredServer(core, Door(settings.opcua, process.home, denied), settings.opcua)
     await server.init()
     server.set_endpoint(settings.opcua.endpoint)
     picture = await fill(server, settings, process.home)
     certificate = await give_certificate(server, process.home, server.get_application_uri())
-    audit = Audit(process)
     _open_writes(process, core, picture.space, picture.targets)
     core.methods = open_methods(process, core.writes, picture.offered, audit)
     history = History(process.home)

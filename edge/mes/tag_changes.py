@@ -23,6 +23,7 @@ class TagChanges:
         self.refused = 0
         self._units = {(source, tag.name): tag.unit for source, tags in lists.items() for tag in tags.values()}
         self._deadbands = deadbands(lists)
+        self._known: set[Key] = set()  # ever: each has a topic of its own, which stays
         self._pending: dict[Key, MesTag] = {}
         self._told: dict[Key, tuple[Value, Quality, float]] = {}
 
@@ -30,9 +31,11 @@ class TagChanges:
         """Take a scan; tags past MAX_TAGS are refused and counted."""
         for name, sample in reading.tags.items():
             key = (reading.source, name)
-            if key not in self._pending and len(self._pending) >= MAX_TAGS:
-                self.refused += 1
-                continue
+            if key not in self._known:
+                if len(self._known) >= MAX_TAGS:
+                    self.refused += 1
+                    continue
+                self._known.add(key)
             self._pending[key] = MesTag(
                 time=iso_time(reading.time_ns), source=reading.source, tag=name, value=json_safe(sample.value),
                 unit=self._units.get(key, ""), quality=sample.quality, reason=sample.reason,

@@ -15,6 +15,7 @@ from asyncua.server.internal_session import InternalSession
 from asyncua.server.user_managers import UserManager
 from asyncua.ua.status_codes import StatusCodes
 
+from edge.audit.denials import Denied, untold
 from edge.opcua_server.access.people import Right
 from edge.opcua_server.events.conditions import Conditions
 from edge.opcua_server.history.reads import HistoryReads
@@ -41,10 +42,12 @@ class _Doorless(UserManager):
 class Core(InternalServer):
     """asyncua's server core. `sessions` are those of clients; `history` and the like: None before they are there.
 
+    `denied` hears what was refused for want of a right, and to whom.
+
     `closings`: where it is said why connections were closed.
     """
 
-    def __init__(self, settings: OpcUa) -> None:
+    def __init__(self, settings: OpcUa, denied: Denied = untold) -> None:
         """Begin without sessions; nothing can be written before `writes` are opened."""
         super().__init__(user_manager=_Doorless())
         self._limits = settings.limits
@@ -55,6 +58,7 @@ class Core(InternalServer):
         self.vision: Calls | None = None
         self.subscriptions = Subscriptions(self.aspace, self, settings.limits, settings.tick_ms, self._audits)
         self.subscription_service = self.isession.subscription_service = self.subscriptions
+        self.denied = denied
         self.closings = SparingLog(logging.getLogger(__name__))
         self.ended = 0  # sessions that are over
         self._closing: set[asyncio.Task[None]] = set()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from edge.audit.deeds import DEEDS
 from edge.opcua_server.access.people import RIGHTS, Right
 from edge.opcua_server.address_space.export import nodeset
 from edge.opcua_server.address_space.fields import (
@@ -26,7 +27,6 @@ from edge.opcua_server.address_space.fields import (
 )
 from edge.opcua_server.address_space.nodes import NAMESPACE
 from edge.opcua_server.address_space.units import CODES
-from edge.opcua_server.events.deeds import DEEDS
 from edge.opcua_server.events.happenings import AUDIT_EVENT, TYPES
 from edge.opcua_server.history.aggregates import FUNCTIONS
 from edge.opcua_server.limits import CONTINUATION_S, CONTINUATIONS, HISTORY_NODES, HISTORY_VALUES

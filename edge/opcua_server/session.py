@@ -120,6 +120,7 @@ class Session(InternalSession):
         _few(params.NodesToRead)
         if not self.may(Right.HISTORY):
             denied = _status(StatusCodes.BadUserAccessDenied)
+            self._tell_denied("the history of", [(one.NodeId, denied) for one in params.NodesToRead])
             return [ua.HistoryReadResult(StatusCode=denied) for _ in params.NodesToRead]
         if self._core.history is None:
             raise ServiceError(StatusCodes.BadHistoryOperationUnsupported)
@@ -133,14 +134,27 @@ class Session(InternalSession):
         if len(nodes) > MOST_WRITES_PER_CALL:
             return [_status(StatusCodes.BadTooManyOperations) for _ in nodes]
         user = (self.user.name or "") if self.may(Right.WRITE) else ""
-        return list(await asyncio.gather(*(self._core.writes.carry_out(user, wanted_of(one)) for one in nodes)))
+        codes = await asyncio.gather(*(self._core.writes.carry_out(user, wanted_of(one)) for one in nodes))
+        self._tell_denied("a write of", [(one.NodeId, code) for one, code in zip(nodes, codes, strict=True)])
+        return list(codes)
 
     async def call(self, params: list[Any]) -> list[Any]:
         """Call methods."""
         vision = self._core.vision
         if vision is not None and sum(vision.knows(one.MethodId) for one in _few(params)) > MOST_VISION_CALLS:
             raise ServiceError(StatusCodes.BadTooManyOperations)
-        return [await self._call(one) for one in _few(params)]
+        results = [await self._call(one) for one in _few(params)]
+        self._tell_denied(
+            "a call of", [(one.MethodId, told.StatusCode) for one, told in zip(params, results, strict=True)]
+        )
+        return results
+
+    def _tell_denied(self, wanted: str, answers: Sequence[tuple[Any, ua.StatusCode]]) -> None:
+        """Say what of a request was refused for want of a right."""
+        nodes = [node for node, status in answers if status.value == StatusCodes.BadUserAccessDenied]
+        if nodes:
+            more = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
+            self._core.denied(f"{wanted} {nodes[0].to_string()}{more}", self.user.name or "")
 
     async def _call(self, one: Any) -> Any:
         methods = self._core.methods

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from edge.audit.deeds import JUDGED
 from edge.config.pipeline import FrameInput
 from edge.operator_page.counts import Kind, Tally
 from edge.operator_page.line_state import LineWatch
@@ -33,7 +34,6 @@ SAVE_S: Final = 5.0
 PRUNE_S: Final = 600.0
 ALARMS: Final = 20
 RESTORED: Final = 5_000  # parts of a shift that are read again after a restart
-JUDGED: Final = "judged"
 T = TypeVar("T")
 
 

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from bus.typed import RateLimit
+from edge.audit.denials import Denied, untold
 from edge.operator_page.links import digest, is_panel, use_once
 from edge.operator_page.store import PageStore, Session
 from edge.security.passwords import NOBODY, matches
@@ -23,6 +24,7 @@ from schemas.errors import PlantEdgeError
 SESSION_S: Final = 12 * 3600
 MOST_SESSIONS: Final = 200
 MOST_PASSWORD: Final = 256
+_LOGIN: Final = "a login on the operators' page"
 Stored = Callable[[Callable[[], None]], Awaitable[None]]
 
 
@@ -48,8 +50,11 @@ PANEL: Final = Person(name="", may_judge=False, csrf="")
 class People:
     """Sessions and where they come from; `stored` runs what touches the store in its thread."""
 
-    def __init__(self, settings: Hmi, users: str, home: Path, store: PageStore, stored: Stored) -> None:
+    def __init__(
+        self, settings: Hmi, users: str, home: Path, store: PageStore, stored: Stored, denied: Denied = untold
+    ) -> None:
         """`users`: the file of names and hashes below `home`, "" for none. Logins of before go on."""
+        self._denied = denied
         self._judges, self._home, self._store, self._stored = settings.judges, home, store, stored
         self._path = home / users if users else None
         self._hashes: dict[str, str] = {}
@@ -86,6 +91,7 @@ class People:
             raise TooManyTries("too many logins; wait a minute and try again")
         stored = self._known().get(name, NOBODY)
         if not await matches(password[:MOST_PASSWORD], stored):
+            self._denied(_LOGIN, name)
             raise LoginRefused("name or password is wrong")
         return await self._begin(name, digest(stored))
 
@@ -100,6 +106,7 @@ class People:
             raise TooManyTries("too many logins; wait a minute and try again")
         name = await asyncio.to_thread(use_once, self._home, secret)
         if name is None:
+            self._denied(f"{_LOGIN} by a link", "")
             raise LoginRefused("this link was used already or is older than a day; `plantedge hmi` prints another")
         return await self._begin(name, "")
 

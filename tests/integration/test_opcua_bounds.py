@@ -23,7 +23,7 @@ from bus.mosquitto import free_port
 from edge.opcua_server.access.trust import CLIENTS, Folders
 from edge.security.passwords import hash_password
 from schemas.messages import State
-from schemas.topics import STATUS
+from schemas.topics import EVENT, STATUS
 from tests.device import Device
 from tests.opcua_certificates import URI, party
 from tests.peers.opcua_wire import HEAD, Plain
@@ -49,6 +49,7 @@ limits = {{ connections = 12, sessions = 5, subscriptions = 2, items = 30, all_i
 class Server:
     """A device whose opcua process runs."""
 
+    device: Device
     port: int
     pid: int
     files: dict[str, str]
@@ -73,7 +74,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("bounds")
-    device = Device(folder, ("opcua", "agent"))
+    device = Device(folder, ("opcua", "agent", "historian"))
     port = free_port()
     device.write("tags/plc.csv", TAGS)
     device.write("users.json", json.dumps({"observer": hash_password("only looks on")}))
@@ -85,7 +86,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with device.running():
         child = device.start("opcua")
         asyncio.run(_until_up(device))
-        yield Server(port, child.pid, mine.files(folder, "client"))
+        yield Server(device, port, child.pid, mine.files(folder, "client"))
 
 
 async def _until_up(device: Device) -> None:
@@ -225,6 +226,11 @@ async def test_nobody_enters_as_somebody_else_or_as_nobody(server: Server) -> No
     ):  # fmt: skip
         with pytest.raises(refused):
             await client.connect()
+    async with server.device.user("historian") as historian:
+        events = await historian.hear(EVENT)
+        with pytest.raises(ua.uaerrors.BadUserAccessDenied):
+            await wrong.connect()
+        assert (await events.until()).text == "observer was refused a login"
 
 
 async def test_a_session_is_its_clients_alone(server: Server) -> None:

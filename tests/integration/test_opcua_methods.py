@@ -168,8 +168,12 @@ async def test_what_is_no_recipe_is_refused_and_changes_nothing(line: Line) -> N
 
 async def test_who_may_not_write_selects_nothing_and_a_recipe_of_a_read_only_tag_is_nobodys(line: Line) -> None:
     await line.enter("observer")
+    async with line.device.user("historian") as historian:
+        events = await historian.hear(EVENT)
+        assert (await line.select("450", session="observer"))["status"] == "BadUserAccessDenied"
+        told = await events.until(lambda event: event.code == "access_denied")
+    assert told.args["by"] == "observer" and "SelectRecipe" in told.args["wanted"]
     path, fixed = "Pipelines/drift/SelectRecipe", "Pipelines/fixed/SelectRecipe"
-    assert (await line.select("450", session="observer"))["status"] == "BadUserAccessDenied"
     assert await line.executable(path, "operator") == [True, True]
     assert await line.executable(path, "observer") == [True, False]
     assert (await line.select("1", "fixed"))["status"] == "BadNotWritable"

@@ -20,10 +20,10 @@ from pymodbus.client import ModbusTcpClient
 
 from bus.mosquitto import free_port
 from bus.typed import Publisher
+from edge.audit.deeds import METHOD_CALLED
 from edge.history.points import PointMaker
 from edge.history.store import FILE, Store
 from edge.opcua_server.access.trust import CLIENTS, Folders
-from edge.opcua_server.events.deeds import METHOD_CALLED
 from edge.opcua_server.limits import MOST_VISION_CALLS
 from edge.opcua_server.vision.instance import SHOWN
 from edge.security.passwords import hash_password

@@ -335,7 +335,10 @@ async def test_passwords_are_those_of_the_users_file_and_are_not_tried_fast(
     async def login(password: str) -> int:
         return (await anybody.post("/api/v1/login", json={"name": "bob", "password": password})).status_code
 
+    heard = await line.users["historian"].hear(EVENT)
     assert await login("wrong") == 401
+    told = await heard.until(lambda event: event.code == "access_denied")
+    assert told.text == "bob was refused a login on the operators' page"
     assert await login("password of bob") == 200
     assert (await anybody.get("/api/v1/session")).json()["name"] == "bob"
     line.device.write("users.json", json.dumps({"bob": hash_password("another password")}))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from bus.broker import password_file
 from bus.mosquitto import free_port
@@ -200,6 +201,7 @@ async def speaking(device: Device) -> AsyncIterator[dict[str, Publisher[Any]]]:
         yield {
             "reading": Publisher(plc.bus, READING, Reading, device.place, source="plc"),
             "event": Publisher(plc.bus, EVENT, Event, device.place, origin="connect-plc", kind="plc_lost"),
+            "audit": Publisher(plc.bus, EVENT, Event, device.place, origin="connect-plc", kind="write_done"),
             "result": Publisher(runtime.bus, RESULT, Result, device.place, pipeline="caps"),
         }
 
@@ -221,10 +223,10 @@ async def test_an_mes_reads_results_tags_and_events_as_at_the_device_and_nothing
             await site.until(lambda: site.of("status/mirror"))
             await say["result"].deliver(result(7))
             say["reading"].send(reading(480.0))
-            await say["event"].deliver(
-                Event(key="k", origin="connect-plc", code="plc_lost", phase=Phase.NEW, severity=Severity.ALARM,
-                      text="plc: no answer", args={"source": "plc"}, time_ns=time.time_ns())
-            )  # fmt: skip
+            lost = Event(key="k", origin="connect-plc", code="plc_lost", phase=Phase.NEW, severity=Severity.ALARM,
+                         text="plc: no answer", args={"source": "plc"}, time_ns=time.time_ns())  # fmt: skip
+            await say["audit"].deliver(replace(lost, code="write_done", args={"origin": "opcua", "on_behalf": "ann"}))
+            await say["event"].deliver(lost)
             (told,) = await site.until(lambda: site.of("mes/result/caps"))
             assert (told["schema"], told["result_id"], told["part_id"], told["verdict"]) == (
                 "mes_result/1", "caps-1-7", 7, "nok",
@@ -234,6 +236,7 @@ async def test_an_mes_reads_results_tags_and_events_as_at_the_device_and_nothing
             tag = (await site.until(lambda: site.of("mes/tag/plc/line_speed")))[0]
             assert (tag["tag"], tag["value"], tag["unit"], tag["quality"]) == ("Line.Speed", 480.0, "1/min", "good")
             (event,) = await site.until(lambda: site.of("mes/event/plc_lost"))
+            assert not site.of("mes/event/write_done"), "for auditors"
             assert (event["code"], event["severity"], event["text"]) == ("plc_lost", "alarm", "plc: no answer")
             say["reading"].send(reading(481.0))  # within its deadband
             say["reading"].send(reading(490.0))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
 from cryptography import x509
 
+from edge.audit.denials import Denied, untold
 from edge.opcua_server.access import rejected
 from edge.opcua_server.access.people import People, Person, read_people
 from edge.opcua_server.access.tokens import Proof, TokenRefused, read_certificate, read_password
@@ -41,13 +43,13 @@ _log = logging.getLogger(__name__)
 class Door:
     """The trust lists of applications and of users, and who has which password."""
 
-    def __init__(self, settings: OpcUa, home: Path) -> None:
-        """Read all lists, and make the folders that a person puts certificates into.
+    def __init__(self, settings: OpcUa, home: Path, denied: Denied = untold) -> None:
+        """Read all lists, and make the folders that a person puts certificates into; `denied` hears who was refused.
 
         Raises:
             SettingsError: the users' file can't be read.
         """
-        self._settings, self._home = settings, home
+        self._settings, self._home, self._denied = settings, home, denied
         self._clients, self._users = Folders(home / CLIENTS), Folders(home / USERS)
         for folders in (self._clients, self._users):
             folders.make()
@@ -137,6 +139,7 @@ class Door:
         try:
             return await self._person(token, signature, proof)
         except TokenRefused:
+            self._denied("a login", _named(token))
             await asyncio.sleep(REFUSAL_S)  # holds up this client's connection alone
             raise
 
@@ -176,3 +179,13 @@ class Door:
             return False
         named = user.name if isinstance(user, Person) and not user.chain else ""
         return not named or named in self._people.hashes
+
+
+def _named(token: Any) -> str:
+    """Return who a token says that it is of; a certificate that can't be read says nothing."""
+    if isinstance(token, ua.UserNameIdentityToken):
+        return str(token.UserName or "")
+    if isinstance(token, ua.X509IdentityToken):
+        with contextlib.suppress(ValueError, TypeError):
+            return common_name(x509.load_der_x509_certificate(token.CertificateData))
+    return ""

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from asyncua import ua
 
-from edge.opcua_server.events.deeds import ALARM_HANDLED, METHOD_CALLED
+from edge.audit.deeds import ALARM_HANDLED, METHOD_CALLED
 from edge.process import Process
 from schemas.fields import Value
 from schemas.messages import Phase, Severity

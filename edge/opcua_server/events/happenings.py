@@ -17,6 +17,7 @@ from typing import Final
 
 from asyncua import ua
 
+from edge.audit.deeds import DEEDS
 from edge.history.query import Row
 from edge.opcua_server.address_space.fields import RESULT, Field
 from edge.opcua_server.address_space.nodes import (
@@ -29,7 +30,6 @@ from edge.opcua_server.address_space.nodes import (
     standard,
     string_id,
 )
-from edge.opcua_server.events.deeds import DEEDS
 from schemas.fields import Value
 from schemas.messages import Event, Result, Severity
 

@@ -1,4 +1,8 @@
-"""THE TABLE of the device's events that say who did what: sessions with the right `audit` alone hear them."""
+"""THE TABLE of the device's events that say who did what.
+
+They are for auditors: the historian keeps them, and OPC UA sessions with the right `audit` alone hear them. Those
+that a MES counts by are told there too.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +15,21 @@ from schemas.fields import Value
 
 ALARM_HANDLED: Final = "alarm_handled"
 METHOD_CALLED: Final = "method_called"
+ACCESS_DENIED: Final = "access_denied"
+JUDGED: Final = "judged"
 
 
 @dataclass(frozen=True)
 class Deed:
-    """What people do. `by`: the arguments that say who, the first that says something counts; `fails`: it never is."""
+    """What people do. `by`: the arguments that say who, the first that says something counts.
+
+    `fails`: it is never carried out; `counts`: a MES counts by it.
+    """
 
     text: str
     by: tuple[str, ...] = ("by",)
     fails: bool = False
+    counts: bool = False
 
     def succeeded(self, arguments: Mapping[str, Value]) -> bool:
         """Whether it was carried out."""
@@ -31,5 +41,12 @@ DEEDS: Final[Mapping[str, Deed]] = MappingProxyType({
     METHOD_CALLED: Deed("a method of ours was called"),
     "write_done": Deed("a tag was written", ("on_behalf", "origin")),
     "write_refused": Deed("a tag was not written", ("on_behalf", "origin"), fails=True),
-    "judged": Deed("a part was judged on the operators' page"),
+    ACCESS_DENIED: Deed("somebody was refused who has no right to what was asked, or is not who was named", fails=True),
+    JUDGED: Deed("a part was judged on the operators' page", counts=True),
 })  # fmt: skip
+
+
+def is_for_auditors(code: str) -> bool:
+    """Whether auditors alone shall hear an event."""
+    deed = DEEDS.get(code)
+    return deed is not None and not deed.counts
