@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 MODELS_S = 300.0
 SETTLE_S = 2.0  # a change of state is told this soon, not at the next period
 RETRY_S = 1.0
+MOST_REQUESTS = 1_000  # that have not expired yet
 STAMP_BYTES = 32  # what epoch and seq add when the outbox stamps a message
 BUDGET_RESERVE = 0.9  # past this share of the day's budget only health and the ledger still leave
 
@@ -226,6 +227,9 @@ class Uplink:
         self._requests = {key: end for key, end in self._requests.items() if end > time.time()}
         if time.time_ns() > request.expires_ns:
             self._put_report("request", request.id, False, "expired")
+            return
+        if len(self._requests) >= MOST_REQUESTS:
+            self._put_report("request", request.id, False, "busy")
             return
         self._requests[request.id] = request.expires_ns / 1e9
         self._put_report("request", request.id, True, "")  # a ping: that this arrives is the answer

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bus import Address, Delivery
+from bus import Address, Bus, Delivery
 from bus.broker import Account, device_acl, new_password, password_file
 from bus.broker_config import development, device_config
 from bus.codec import decode, encode
@@ -144,7 +144,7 @@ class Device:
 class User:
     """Speaks and listens by rows of the topic table."""
 
-    def __init__(self, bus: HotBus, place: Place) -> None:
+    def __init__(self, bus: Bus, place: Place) -> None:
         """Over a connected bus."""
         self.bus, self.place = bus, place
 

@@ -1,7 +1,7 @@
 """Messages of every row that a device's processes read, spoilt: all live on, say what was wrong, and do their work.
 
-Real processes on a real broker, all but the uplink, which speaks to a fleet. Each row's message comes as bytes spoilt,
-and as a message that can be decoded and says something odd; between them come good ones.
+Real processes on a real broker, and the fleet's broker, from which the uplink is spoken to. Each row's message comes as
+bytes spoilt, and as a message that can be decoded and says something odd; between them come good ones.
 """
 
 import asyncio
@@ -21,14 +21,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bus.client import ControlBus
 from bus.codec import encode
 from edge.processes import row
 from edge.security.passwords import hash_password
 from schemas.messages import Message, Reading, Result, Sample, State, Status
-from schemas.topics import MES_RESULT, READING, RESULT, STATUS, Codec, Topic
+from schemas.topics import MES_RESULT, READING, RESULT, STATUS, UP_HEALTH, Codec, Topic
 from tests.bus.examples import EXAMPLES
 from tests.device import Device, Heard, User
 from tests.edge.small_models import write_classifier
+from tests.fleet import fleet_side
 from tests.mutations import SOAK_S, Mutator, every, seed_of_run
 
 pytestmark = [pytest.mark.timeout(1200)]
@@ -36,7 +38,19 @@ QUICK_S = 4.0
 MOST_GROWTH_MB = 64.0
 UP_S = 120.0
 EACH_S = 0.004  # between two messages
-STARTED = ("agent", "connect@plc", "runtime@safety", "camera@cam1", "opcua", "historian", "mirror", "monitor", "hmi")
+STARTED = (
+    "agent",
+    "connect@plc",
+    "runtime@safety",
+    "camera@cam1",
+    "opcua",
+    "historian",
+    "mirror",
+    "monitor",
+    "hmi",
+    "uplink",
+)
+FLEET = "fleet-fuzz"  # speaks at the fleet's broker
 NAMED = {
     "source": "plc", "stream": "cam1", "pipeline": "inspect", "model": "caps", "kind": "models", "section": "pipelines",
 }  # fmt: skip
@@ -68,6 +82,9 @@ port = {monitor}
 [hmi]
 port = {hmi}
 users = "users.json"
+[uplink]
+host = "localhost"
+port = {uplink}
 """
 
 
@@ -108,22 +125,26 @@ def rows() -> dict[Topic, str]:
 async def running(folder: Path, free_port: Callable[[], int]) -> AsyncIterator[Line]:
     """Start all, and connect a speaker of each role."""
     speakers = {f"{role}-fuzz" for role in rows().values()} | {"connect-fuzz", "runtime-fuzz"}
-    device = Device(folder, (*map(identity, STARTED), *sorted(speakers), "uplink-ear", "cli"))
+    device = Device(folder, (*map(identity, STARTED), *sorted(speakers - {FLEET}), "uplink-ear", "cli"))
     ports = {name: free_port() for name in ("modbus", "opcua", "monitor", "hmi")}
-    device.add("device.toml", SETTINGS.format(**ports))
     tags = "name,address,type,access,group\nLine.Speed,hr:0,float32,rw,fast\nReject,coil:0,bool,rw,fast\n"
     device.write("tags/plc.csv", tags)
     device.write("users.json", json.dumps({"bob": hash_password("password of bob")}))
     write_classifier(device.home / "models")
     (device.home / "pictures").mkdir()
     Image.fromarray(np.full((8, 8, 3), 200, np.uint8)).save(device.home / "pictures" / "1.png")
-    with device.running():
+    with fleet_side(folder) as fleet, device.running():
+        fleet.enroll(device.home, device.place.node)
+        device.add("device.toml", SETTINGS.format(uplink=fleet.address.port, **ports))
         async with AsyncExitStack() as stack:
             ear = await stack.enter_async_context(device.user("uplink-ear"))
             line = Line(device, Heard(STATUS))
             for name in map(identity, STARTED):
                 await ear.bus.subscribe(STATUS.filter(device.place, process=name), STATUS.qos, line.statuses.take)
-            line.users = {name: await stack.enter_async_context(device.user(name)) for name in sorted(speakers)}
+            own = sorted(speakers - {FLEET})
+            line.users = {name: await stack.enter_async_context(device.user(name)) for name in own}
+            upstream = await stack.enter_async_context(ControlBus(fleet.address, "service"))
+            line.users[FLEET] = User(upstream, device.place)
             line.children = {name: device.start(name) for name in STARTED}
             for name in STARTED:
                 await line.statuses.until(
@@ -212,6 +233,8 @@ async def work_goes_on(line: Line) -> None:
         tags={"Line.Speed": Sample(value=1.5)}, epoch=2, seq=1,
     )  # fmt: skip
     line.users["connect-fuzz"].say(READING, reading, source="plc")
+    began_ns, health = time.time_ns(), await line.users[FLEET].hear(UP_HEALTH)
+    await health.until(lambda one: one.time_ns > began_ns)
     for name in STARTED:
         assert line.children[name].poll() is None, f"{name} has ended: {line.device.log(name)[-3000:]}"
         await line.statuses.until(

@@ -14,18 +14,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from bus import Address, Delivery, Tls
-from bus.mosquitto import BrokerProcess, find_broker
-from cloud.pki import Authority
-from cloud.serve import start_broker
+from bus import Address, Delivery
 from edge.history.evidence import RING, EvidenceReader
 from edge.host.clock import boot_id
-from edge.security.identity import install, make_request
 from edge.upstream.outbox import Outbox, today
 from schemas.messages import Event, Frame, Phase, Reading, Sample, Severity, State, Status
 from schemas.topics import EVENT, FRAME, READING, RESULT, STATUS
 from tests.device import Device, User
 from tests.edge.small_models import SHAPE, write_classifier
+from tests.fleet import fleet_side
 from tests.integration.markers import BRIGHTNESS, INTEGER, NUMBER, PIXELS, SCORE, TEXT, found_in
 from tests.integration.tap import Tap, tapped
 
@@ -64,19 +61,14 @@ class Site:
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     device = Device(tmp_path, USERS)
-    authority = Authority.load_or_create(tmp_path / "pki")
-    with BrokerProcess(find_broker(tmp_path, allow_install=False)) as broker:
-        fleet = start_broker(broker, tmp_path, authority, 0, "127.0.0.1")
-        folder = device.home / "identity"
-        request = make_request(folder, NODE)
-        install(folder, authority.ca.read_bytes(), authority.sign_device(request.read_bytes(), NODE))
-        tls = Tls(folder / "ca.pem", folder / "device.pem", folder / "device.key")
-        async with tapped(fleet, authority.server_pair(["localhost", "127.0.0.1"]), authority.ca, tls) as tap:
+    with fleet_side(tmp_path) as fleet:
+        tls, server = fleet.enroll(device.home, NODE), fleet.authority.server_pair(["localhost", "127.0.0.1"])
+        async with tapped(fleet.address, server, fleet.authority.ca, tls) as tap:
             device.add("device.toml", LINE.format(port=tap.port))
             device.write("tags/plant.csv", "name,address,type,access,group\nLine.Speed,ir:0,uint16,r,slow\n")
             write_classifier(device.home / "models")
             with device.running():
-                yield Site(device, tap, fleet)
+                yield Site(device, tap, fleet.address)
 
 
 def frame(seq: int) -> Frame:
