@@ -40,6 +40,15 @@ lane = "safety"
 input = { frames = "cam1" }
 deadline_ms = 50
 """
+# What judges a camera's pictures, `caps` of tests/edge/small_models.py; more of its keys may follow.
+INSPECT = """
+[pipelines.inspect]
+lane = "safety"
+model = "caps"
+input = { frames = "cam1" }
+deadline_ms = 2000
+decision = { reject = ["bad"] }
+"""
 DEVICE = """
 [device]
 site = "s"

@@ -28,7 +28,7 @@ from edge.security.passwords import hash_password
 from schemas.messages import Message, Reading, Result, Sample, State, Status
 from schemas.topics import MES_RESULT, READING, RESULT, STATUS, UP_HEALTH, Codec, Topic
 from tests.bus.examples import EXAMPLES
-from tests.device import Device, Heard, User
+from tests.device import INSPECT, Device, Heard, User
 from tests.edge.small_models import write_classifier
 from tests.fleet import fleet_side
 from tests.mutations import SOAK_S, Mutator, every, seed_of_run
@@ -68,12 +68,6 @@ verdict = "Reject"
 driver = "folder"
 address = "pictures"
 options = {{ rate_hz = 5 }}
-[pipelines.inspect]
-lane = "safety"
-model = "caps"
-input = {{ frames = "cam1" }}
-deadline_ms = 2000
-decision = {{ reject = ["bad"] }}
 [opcua]
 endpoint = "opc.tcp://127.0.0.1:{opcua}"
 users = "users.json"
@@ -135,7 +129,7 @@ async def running(folder: Path, free_port: Callable[[], int]) -> AsyncIterator[L
     Image.fromarray(np.full((8, 8, 3), 200, np.uint8)).save(device.home / "pictures" / "1.png")
     with fleet_side(folder) as fleet, device.running():
         fleet.enroll(device.home, device.place.node)
-        device.add("device.toml", SETTINGS.format(uplink=fleet.address.port, **ports))
+        device.add("device.toml", SETTINGS.format(uplink=fleet.address.port, **ports) + INSPECT)
         async with AsyncExitStack() as stack:
             ear = await stack.enter_async_context(device.user("uplink-ear"))
             line = Line(device, Heard(STATUS))

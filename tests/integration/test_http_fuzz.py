@@ -23,7 +23,7 @@ import pytest
 from edge.commands.operator_page import login_link
 from edge.security.passwords import hash_password
 from edge.settings import load_settings
-from tests.device import ROOT, Device
+from tests.device import INSPECT, ROOT, Device
 from tests.edge.small_models import write_classifier
 from tests.mutations import SOAK_S, Mutator, seed_of_run
 from tests.pulse import asked
@@ -38,12 +38,6 @@ SETTINGS = """
 [cameras.cam1]
 driver = "folder"
 address = "pictures"
-[pipelines.inspect]
-lane = "safety"
-model = "caps"
-input = {{ frames = "cam1" }}
-deadline_ms = 2000
-decision = {{ reject = ["bad"] }}
 [monitor]
 port = {monitor}
 [hmi]
@@ -100,7 +94,7 @@ async def running(folder: Path, free_port: Callable[[], int]) -> AsyncIterator[l
     """Start both processes."""
     device = Device(folder, ("monitor", "hmi"))
     ports = {name: free_port() for name in GETS}
-    device.add("device.toml", SETTINGS.format(**ports))
+    device.add("device.toml", SETTINGS.format(**ports) + INSPECT)
     device.write("users.json", json.dumps({"bob": hash_password("password of bob")}))
     write_classifier(device.home / "models")
     with device.running():

@@ -19,7 +19,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from edge.host.metric_file import look, metric_folder
 from schemas.messages import Outcome, State, Status
 from schemas.topics import RESULT, STATUS
-from tests.device import Device, Heard, User
+from tests.device import INSPECT, Device, Heard, User
 from tests.edge.small_models import write_classifier
 
 pytestmark = pytest.mark.slow
@@ -30,12 +30,6 @@ LINE = """
 driver = "folder"
 address = "pictures"
 options = {{ rate_hz = 50 }}
-[pipelines.inspect]
-lane = "safety"
-model = "caps"
-input = {{ frames = "cam1" }}
-deadline_ms = 2000
-decision = {{ reject = ["bad"] }}
 [monitor]
 port = {port}
 window_s = 2.0
@@ -90,7 +84,7 @@ class Seen:
 async def seen(tmp_path: Path, port: int) -> AsyncIterator[Seen]:
     """A camera, a runtime and a monitor that run; the other processes say that they are well."""
     device = Device(tmp_path, ("runtime-safety", "camera-cam1", "monitor", *PLAYED))
-    device.add("device.toml", LINE.format(port=port))
+    device.add("device.toml", LINE.format(port=port) + INSPECT)
     write_classifier(device.home / "models")
     picture = np.tile(np.arange(8, dtype=np.uint8)[:, None, None] * 8, (1, 8, 3))
     (device.home / "pictures").mkdir()

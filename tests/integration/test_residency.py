@@ -20,7 +20,7 @@ from edge.host.clock import boot_id
 from edge.upstream.outbox import Outbox, today
 from schemas.messages import Event, Frame, Phase, Reading, Sample, Severity, State, Status
 from schemas.topics import EVENT, FRAME, READING, RESULT, STATUS
-from tests.device import Device, User
+from tests.device import INSPECT, Device, User
 from tests.edge.small_models import SHAPE, write_classifier
 from tests.fleet import fleet_side
 from tests.integration.markers import BRIGHTNESS, INTEGER, NUMBER, PIXELS, SCORE, TEXT, found_in
@@ -36,13 +36,6 @@ groups = {{ slow = 100 }}
 [cameras.cam1]
 driver = "plant"
 address = "127.0.0.1:1"
-[pipelines.inspect]
-lane = "safety"
-model = "caps"
-input = {{ frames = "cam1" }}
-deadline_ms = 2000
-decision = {{ reject = ["bad"] }}
-evidence = {{ sample_ok = 1 }}
 [historian]
 flush_ms = 50
 [uplink]
@@ -64,7 +57,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     with fleet_side(tmp_path) as fleet:
         tls, server = fleet.enroll(device.home, NODE), fleet.authority.server_pair(["localhost", "127.0.0.1"])
         async with tapped(fleet.address, server, fleet.authority.ca, tls) as tap:
-            device.add("device.toml", LINE.format(port=tap.port))
+            device.add("device.toml", LINE.format(port=tap.port) + INSPECT + "evidence = { sample_ok = 1 }\n")
             device.write("tags/plant.csv", "name,address,type,access,group\nLine.Speed,ir:0,uint16,r,slow\n")
             write_classifier(device.home / "models")
             with device.running():

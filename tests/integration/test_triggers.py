@@ -14,7 +14,7 @@ from edge.host.frame_ring import ring_path
 from edge.sim.camera import CameraServer, Feed
 from schemas.messages import Outcome, Phase, Quality, Reading, Sample, Slot, State, Verdict
 from schemas.topics import DECISION, EVENT, EVIDENCE, FRAME, READING, RESULT, SLOT_DESIRED, SLOT_STATE, STATUS
-from tests.device import Device
+from tests.device import INSPECT, Device
 from tests.edge.small_models import write_classifier
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow]
@@ -31,14 +31,8 @@ driver = "{driver}"
 address = "{address}"
 options = {{ {options} }}
 {camera}
-[pipelines.inspect]
-lane = "safety"
-model = "caps"
-input = {{ frames = "cam1" }}
-deadline_ms = 2000
-decision = {{ reject = ["bad"] }}
-evidence = {{ keep = ["nok"], max_kb_per_s = 2000 }}
 """
+KEPT = 'evidence = { keep = ["nok"], max_kb_per_s = 2000 }\n'
 TAGS = """name,address,type,access,group,scale,offset,unit,order,bit,deadband,min,max,failsafe,description
 Count,ir:0,uint16,r,fast,,,,,,,,,,
 """
@@ -76,7 +70,8 @@ class Line:
 @asynccontextmanager
 async def line(device, camera, driver="folder", address="images"):
     options = "rate_hz = 100" if driver == "folder" else ""
-    device.add("device.toml", LINE.format(camera=camera, driver=driver, address=address, options=options))
+    line = LINE.format(camera=camera, driver=driver, address=address, options=options)
+    device.add("device.toml", f"{line}{INSPECT}{KEPT}")
     async with (
         device.user("connect-plc") as plc,
         device.user("runtime-safety") as runtime,
