@@ -115,6 +115,7 @@ class Guard:
         async def guarded(request: Request) -> Response:
             person = request.state.person = self._admit(request)
             if not person.name or (judging and not person.may_judge):
+                self._people.denied(f"{request.url.path} of the operators' page", person.name)
                 raise Problem(403, "Not allowed", "this page may only look; log in as somebody who may judge")
             if not hmac.compare_digest(request.headers.get("x-csrf-token", "").encode(), person.csrf.encode()):
                 raise Problem(403, "CSRF token is missing", "reload the page and try again")

@@ -54,7 +54,7 @@ class People:
         self, settings: Hmi, users: str, home: Path, store: PageStore, stored: Stored, denied: Denied = untold
     ) -> None:
         """`users`: the file of names and hashes below `home`, "" for none. Logins of before go on."""
-        self._denied = denied
+        self.denied = denied
         self._judges, self._home, self._store, self._stored = settings.judges, home, store, stored
         self._path = home / users if users else None
         self._hashes: dict[str, str] = {}
@@ -91,7 +91,7 @@ class People:
             raise TooManyTries("too many logins; wait a minute and try again")
         stored = self._known().get(name, NOBODY)
         if not await matches(password[:MOST_PASSWORD], stored):
-            self._denied(_LOGIN, name)
+            self.denied(_LOGIN, name)
             raise LoginRefused("name or password is wrong")
         return await self._begin(name, digest(stored))
 
@@ -106,7 +106,7 @@ class People:
             raise TooManyTries("too many logins; wait a minute and try again")
         name = await asyncio.to_thread(use_once, self._home, secret)
         if name is None:
-            self._denied(f"{_LOGIN} by a link", "")
+            self.denied(f"{_LOGIN} by a link", "")
             raise LoginRefused("this link was used already or is older than a day; `plantedge hmi` prints another")
         return await self._begin(name, "")
 

@@ -323,8 +323,11 @@ async def test_a_link_works_once_and_a_panel_may_only_look(line: Line, anybody: 
     assert (who["name"], who["may_judge"], who["csrf"]) == ("", False, "")
     (reject,) = await line.parts(Verdict.NOK)
     await line.told(anybody, lambda station: station["reject"] == 1)
+    heard = await line.users["historian"].hear(EVENT)
     for path in (f"parts/{reject}/judgement", f"parts/{reject}/replay", "stations/inspect/draw", "logout"):
         assert (await anybody.post(f"/api/v1/{path}", json={"really": "good"})).status_code == 403, path
+    told = await heard.until(lambda event: event.code == "access_denied")
+    assert told.text == f"anonymous was refused /api/v1/parts/{reject}/judgement of the operators' page"
     assert revoke_panels(home) == 1
     assert (await anybody.get("/api/v1/session")).status_code == 401
 
