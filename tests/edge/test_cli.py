@@ -67,6 +67,15 @@ def test_the_device_may_be_named_before_and_behind_the_action(words: str) -> Non
     assert make_parser().parse_args([command, action, *rest]).home is None
 
 
+def test_a_user_of_the_demo_is_refused_with_where_users_are_kept(tmp_path: Path, device: Path) -> None:
+    shutil.copytree(device, tmp_path / "demo" / "device")
+    answer = plantedge("opcua", "user", "ann", work=tmp_path)
+    assert answer.returncode == 1
+    assert "copy edge/sim/demo, and name the copy with --home" in answer.stderr
+    answer = plantedge("opcua", "user", "ann", "--home", device, work=tmp_path)
+    assert 'write users = "users.json" in its [opcua] table' in answer.stderr
+
+
 def test_a_plant_of_ones_own_takes_the_plants_options(tmp_path: Path) -> None:
     answer = plantedge("sim", "plant", "--modbus-port", "many", work=tmp_path)
     assert answer.returncode == 2
