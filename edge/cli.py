@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     Run = Callable[[argparse.Namespace], int]
 
 FAILED = 1
+_HOME = "a device folder; without it the demo line"
 
 
 def _up(given: argparse.Namespace) -> int:
@@ -229,7 +230,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     def add(name: str, run: Run, text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        command.add_argument("--home", type=Path, help="a device folder; without it the demo line")
+        command.add_argument("--home", type=Path, help=_HOME)
         command.set_defaults(run=run)
         return command
 
@@ -265,6 +266,12 @@ def make_parser() -> argparse.ArgumentParser:
     process.add_argument("process", help="NAME or NAME@INSTANCE")
     add("clean", _clean, "stop, and remove logs, state and the demo's device")
     return parser
+
+
+def _take_home(*actions: argparse.ArgumentParser) -> None:
+    """Let --home stand behind a command's action, too."""
+    for action in actions:
+        action.add_argument("--home", type=Path, default=argparse.SUPPRESS, help=_HOME)
 
 
 def _add_up(up: argparse.ArgumentParser) -> None:
@@ -308,6 +315,7 @@ def _add_bus_commands(add: Callable[[str, Run, str], argparse.ArgumentParser]) -
     actions.add_parser("status", help="print each pipeline's level and the signals nearest to their limits")
     anew = actions.add_parser("relearn", help="take what comes in from now on as normal")
     anew.add_argument("pipeline")
+    _take_home(*actions.choices.values())
     _add_model(add("model", _model, "show which versions of models there are, run another one"))
     _add_plc(
         add("plc", _plc, "look into a PLC: browse, read, watch, write; check a tag list, or make one of an export")
@@ -337,6 +345,7 @@ def _add_plc(plc: argparse.ArgumentParser) -> None:
     taken.add_argument(
         "--db", action="append", default=[], metavar="NAME=N", help="the number of a data block by its name"
     )
+    _take_home(check, taken)
 
 
 def _add_replay(replay: argparse.ArgumentParser) -> None:
@@ -354,7 +363,7 @@ def _add_history(history: argparse.ArgumentParser) -> None:
     export = actions.add_parser("export", help="write rows to a file, oldest first")
     plot = actions.add_parser("plot", help="draw the pages that the Grafana dashboards show")
     for action in (query, export, plot):
-        action.add_argument("--last", default="1h", metavar="T", help="the last 90s, 15m, 8h, 7d (1h)")
+        action.add_argument("--last", default="", metavar="T", help="the last 90s, 15m, 8h, 7d (1h)")
         action.add_argument("--from", dest="since", default="", metavar="TIME", help="ISO 8601; local without a zone")
         action.add_argument("--to", dest="until", default="", metavar="TIME", help="the same; without it now")
         action.add_argument(
@@ -371,6 +380,7 @@ def _add_history(history: argparse.ArgumentParser) -> None:
     export.add_argument("--out", type=Path, required=True, metavar="FILE", help="ends in .csv or .parquet")
     plot.add_argument("view", nargs="?", default="all", choices=["all", "line", "inference", "models", "plc", "device"])
     plot.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where to (here)")
+    _take_home(*actions.choices.values())
 
 
 def _add_model(model: argparse.ArgumentParser) -> None:
@@ -383,6 +393,7 @@ def _add_model(model: argparse.ArgumentParser) -> None:
     back.add_argument("name", help="of the model")
     test = actions.add_parser("test", help="let each runtime check the version that serves by its golden vectors")
     test.add_argument("name", help="of the model")
+    _take_home(*actions.choices.values())
 
 
 def _add_deploying(add: Callable[[str, Run, str], argparse.ArgumentParser]) -> None:
@@ -393,6 +404,7 @@ def _add_deploying(add: Callable[[str, Run, str], argparse.ArgumentParser]) -> N
     install = actions.add_parser("install", help="check the fleet's answer and put it in its place")
     install.add_argument("answer", type=Path, metavar="DIR", help="holds device.pem and ca.pem")
     actions.add_parser("show", help="print whose certificate is installed, and until when it is good")
+    _take_home(*actions.choices.values())
     _add_opcua(add("opcua", _opcua, "say who may use the OPC UA server, or export its address space"))
 
 
@@ -415,6 +427,7 @@ def _add_opcua(opcua: argparse.ArgumentParser) -> None:
         )
     export = actions.add_parser("export", help="write the address space as NodeSet2 XML")
     export.add_argument("--out", type=Path, help="the file; without it, on the terminal")
+    _take_home(*actions.choices.values())
 
 
 def _add_sim(sim: argparse.ArgumentParser) -> None:

@@ -26,6 +26,10 @@ from edge.opcua_server.access.trust import (
 from schemas.errors import StartError
 
 SHORTEST: Final = 6  # characters of a thumbprint
+_FIRST: Final = {
+    "applications": "connect a client, and it is among those that were refused; or `plantedge opcua trust FILE`",
+    "users": "`plantedge opcua trust --users FILE` takes a user's certificate",
+}
 
 
 def show(home: Path) -> int:
@@ -43,6 +47,8 @@ def show(home: Path) -> int:
         for folder in (folders.trusted_crl, folders.issuers_crl):
             for path in _files(folder):
                 print(f"  crl      {_crl_line(path)}")
+        if not any(_files(folder) for folder in folders.all()):
+            print(f"  none yet: {_FIRST[kind]}")
     return 0
 
 
@@ -114,11 +120,13 @@ def _find(what: str, *folders: Path) -> tuple[Path, x509.Certificate]:
     found = [
         (path, one) for folder in folders for path, one in _certificates(folder) if thumbprint(one).startswith(wanted)
     ]
+    if "." in what or "/" in what:  # no thumbprint has these
+        raise StartError(f"there is no file {what}")
     if len(wanted) < SHORTEST or len(found) != 1:
         where = " or ".join(str(folder) for folder in folders)
         raise StartError(
-            f"{what!r} names {len(found)} certificates in {where}; `plantedge opcua list` shows their thumbprints, "
-            f"{SHORTEST} characters or more of one are enough"
+            f"{what!r} names {len(found)} certificates in {where}, and is no file; `plantedge opcua list` shows their "
+            f"thumbprints, {SHORTEST} characters or more of one are enough"
         )
     return found[0]
 

@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from edge.commands.device import device_home
 from edge.commands.ownership import give_to_owner_of
 from edge.config.tree import is_tree
 from edge.host.durable import write_durably
@@ -25,7 +26,7 @@ def set_user(home: Path, name: str, *, remove: bool = False) -> int:
     """
     settings = load_settings(home)
     if not settings.opcua.users:
-        raise StartError(f'{home}/device.toml names no users\' file; write users = "users.json" in its [opcua] table')
+        raise StartError(f"{home}/device.toml names no users' file; {_remedy(home)}")
     path = home / settings.opcua.users
     known = _known(path)
     if remove and name not in known:
@@ -41,6 +42,12 @@ def set_user(home: Path, name: str, *, remove: bool = False) -> int:
     give_to_owner_of(home, path)
     print(f"{path}: {name} {done}; a running OPC UA server takes it up within seconds")
     return 0
+
+
+def _remedy(home: Path) -> str:
+    if home == device_home(None):
+        return "the demo has none, and is made anew at each start: copy edge/sim/demo, and name the copy with --home"
+    return 'write users = "users.json" in its [opcua] table'
 
 
 def _ask(name: str) -> str:

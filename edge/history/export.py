@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import heapq
 import importlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ RESULTS: Final = (
 EVENTS: Final = ("origin", "code", "phase", "severity", "text", "key")
 BUCKETS: Final = ("samples", "mean", "low", "high", "p50", "p95", "p99")
 TIME: Final = "time"
+MODEL, VERSION = "model", "version"
 _PAGE: Final = 10_000
 
 
@@ -43,6 +45,12 @@ class Asked:
     tier: Tier | None = None
     newest: bool = False
 
+    def trend(self) -> Trend | None:
+        """Return the one column that is asked for, None for whole results and events."""
+        if self.tag:
+            return Trend.tag(*self.tag)
+        return Trend.result(self.pipeline, self.field) if self.pipeline and self.field else None
+
 
 @dataclass(frozen=True)
 class Table:
@@ -58,13 +66,13 @@ def table(history: History, asked: Asked) -> Table:
     Raises:
         StartError: aggregates of whole results or of events.
     """
-    trend, start_ns, end_ns, newest = _trend(asked), asked.start_ns, asked.end_ns, asked.newest
+    trend, start_ns, end_ns, newest = asked.trend(), asked.start_ns, asked.end_ns, asked.newest
     if asked.tier is not None:
         if trend is None:
             raise StartError("aggregates are of numbers: name a tag, or a pipeline with --field")
-        of, tier = trend, asked.tier
-        buckets = walk(lambda token: history.buckets(of, tier, start_ns, end_ns, backward=newest, after=token))
-        return Table((TIME, *BUCKETS), (tuple(one) for one in buckets))
+        judged = (MODEL, VERSION) if asked.pipeline else ()
+        apart = _of_each(history, trend, judged, asked)
+        return Table((TIME, *BUCKETS, *judged), heapq.merge(*apart, key=_time, reverse=newest))
     if trend is not None:
         column_of = trend
         data = walk(lambda token: history.raw(column_of, start_ns, end_ns, backward=newest, after=token))
@@ -75,10 +83,24 @@ def table(history: History, asked: Asked) -> Table:
     return Table((TIME, *names), ((row.time_ns, *(column(row, name) for name in names)) for row in rows))
 
 
-def _trend(asked: Asked) -> Trend | None:
-    if asked.tag:
-        return Trend.tag(*asked.tag)
-    return Trend.result(asked.pipeline, asked.field) if asked.pipeline and asked.field else None
+def _of_each(
+    history: History, trend: Trend, judged: tuple[str, ...], asked: Asked
+) -> list[Iterator[tuple[Value, ...]]]:
+    """Return the aggregates of each model and version, which are made apart, with their names; of a tag in one go."""
+    series = history.series(trend.measurement, trend.where)
+    told = sorted({tuple(one.tags.get(name, "") for name in judged) for one in series})
+    return [_buckets(history, trend, dict(zip(judged, names, strict=True)), asked) for names in told]
+
+
+def _buckets(history: History, trend: Trend, tags: dict[str, str], asked: Asked) -> Iterator[tuple[Value, ...]]:
+    of, tier = Trend(trend.measurement, trend.name, {**trend.where, **tags}), asked.tier or Tier.MINUTE
+    span = asked.start_ns, asked.end_ns
+    for one in walk(lambda token: history.buckets(of, tier, *span, backward=asked.newest, after=token)):
+        yield (*one, *tags.values())
+
+
+def _time(row: tuple[Value, ...]) -> int:
+    return _whole(row[0])
 
 
 def iso(time_ns: int) -> str:
@@ -121,7 +143,9 @@ def write_parquet(found: Table, path: Path) -> int:
         arrow: Any = importlib.import_module("pyarrow")
         parquet: Any = importlib.import_module("pyarrow.parquet")
     except ImportError as error:
-        raise StartError(f"Parquet needs pyarrow ({error}); install plantedge[parquet], or export CSV") from error
+        raise StartError(
+            f"Parquet needs pyarrow ({error}); export CSV, or install plantedge[parquet] (checkout: ./run setup dev)"
+        ) from error
     page, count = list(islice(found.rows, _PAGE)), 0
     numbers = [_are_numbers([row[at] for row in page]) for at in range(len(found.columns))]
     kinds = [arrow.float64() if number else arrow.string() for number in numbers[1:]]

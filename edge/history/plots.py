@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from edge.history.curves import Curves, column
-from edge.history.views import Form, Panel, View
+from edge.history.views import Form, How, Panel, View
 from schemas.errors import StartError
 
 if TYPE_CHECKING:
@@ -42,7 +42,14 @@ _STYLE: Final = {
 _COLOURS: Final = ("#2563eb", "#f59e0b", "#dc2626", "#059669", "#7c3aed", "#0891b2", "#db2777", "#65a30d", "#475569",
                    "#b45309")  # fmt: skip
 _FIXED: Final = {"ok": "#059669", "nok": "#dc2626", "unknown": "#f59e0b"}
-_MANNERS: Final = {"p95": ("-", 1.0, 0.6), "p99": ("-", 0.9, 0.35), "deadline": ("--", 1.1, 0.9)}
+_MANNERS: Final = {
+    "p95": ("-", 1.0, 0.6), "p99": ("-", 0.9, 0.35), "deadline": ("--", 1.1, 0.9),
+    "low": ("-", 0.9, 0.35), "high": ("-", 1.0, 0.6),
+}  # fmt: skip
+_AGAIN: Final = "-."  # once the colours are used up
+_STEPS_S: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 14_400, 28_800, 43_200, 86_400,
+                   172_800, 432_000, 864_000, 2_592_000, 8_640_000)  # fmt: skip
+_TICKS: Final = 7
 _ROOM: Final = {"text": 6.0, "result_id": 2.4, "pipeline": 1.3, "model": 1.3, "code": 1.3}  # of columns; else 1
 _STEM: Final = "history-"
 
@@ -75,7 +82,9 @@ def _matplotlib() -> tuple[Any, Any]:
         mpl.use("Agg")
         pyplot: Any = importlib.import_module("matplotlib.pyplot")
     except ImportError as error:
-        raise StartError(f"to draw needs matplotlib ({error}); install plantedge[plot]") from error
+        raise StartError(
+            f"to draw needs matplotlib ({error}); install plantedge[plot] (checkout: ./run setup dev)"
+        ) from error
     return mpl, pyplot
 
 
@@ -106,7 +115,7 @@ def _title(view: View, span: Span) -> str:
 
 
 def _panel(axes: Any, curves: Curves, panel: Panel, span: Span) -> None:
-    axes.set_title(panel.title.replace("$tag", "/".join(span.tag)))
+    axes.set_title(_heading(panel, span))
     if panel.form is Form.ROWS:
         _table(axes, curves, panel)
     elif panel.form is Form.PARETO:
@@ -114,6 +123,13 @@ def _panel(axes: Any, curves: Curves, panel: Panel, span: Span) -> None:
     else:
         found = [one for curve in panel.curves for one in curves.drawn(curve)]
         _figure(axes, found, panel) if panel.form is Form.FIGURE else _curves(axes, found, panel, span)
+
+
+def _heading(panel: Panel, span: Span) -> str:
+    title = panel.title.replace("$tag", "/".join(span.tag))
+    if any(curve.how is How.SUM for curve in panel.curves):  # how much it is depends on how long is looked at
+        return f"{title}, in each {_shown(span.every_ns / 1e9, 's')}"
+    return title
 
 
 def _nothing(axes: Any) -> None:
@@ -140,8 +156,9 @@ def _curves(axes: Any, found: list[Drawn], panel: Panel, span: Span) -> None:
     groups = sorted({one.of or one.label for one in found})
     for one in [one for one in found if any(one is drawn for drawn in most)]:
         times = [datetime.fromtimestamp(time_s, UTC).astimezone() for time_s in one.times]
-        colour = _COLOURS[groups.index(one.of or one.label) % len(_COLOURS)]
-        style, width, alpha = _MANNERS.get(one.label, ("-", 1.4, 1.0))
+        number = groups.index(one.of or one.label)
+        colour, again = _COLOURS[number % len(_COLOURS)], number >= len(_COLOURS)
+        style, width, alpha = _MANNERS.get(one.label, (_AGAIN if again else "-", 1.4, 1.0))
         axes.plot(
             times, one.values, label=one.name, linestyle=style, linewidth=width, alpha=alpha,
             color=_FIXED.get(one.label, colour), marker="." if len(times) < 3 else None,
@@ -167,11 +184,20 @@ def _axes(axes: Any, found: list[Drawn], panel: Panel, span: Span) -> None:
     elif min(lows) >= 0 and min(lows) <= 0.5 * max(highs):
         axes.set_ylim(0, max(highs) * 1.05 or 1)
 
+    if panel.unit == "s":
+        low, high = axes.get_ylim()
+        axes.yaxis.set_major_locator(ticker.MultipleLocator(_step_s(high - low)))
+
     def in_unit(value: float, _: object) -> str:
         return _shown(value, panel.unit)
 
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(in_unit))
     axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+
+
+def _step_s(range_s: float) -> float:
+    """Return how far apart ticks are that a clock would have."""
+    return next((step for step in _STEPS_S if range_s / step <= _TICKS), range_s / _TICKS)
 
 
 def _bars(axes: Any, curves: Curves, panel: Panel) -> None:
@@ -190,7 +216,7 @@ def _bars(axes: Any, curves: Curves, panel: Panel) -> None:
     for at, number in enumerate(numbers):
         passed += number
         axes.text(
-            number, at, f"  {number}, {passed / counted.total():.0%} so far", va="center", fontsize=8, color=_FAINT
+            number, at, f"  {number}; {passed / counted.total():.0%} cumulative", va="center", fontsize=8, color=_FAINT
         )
     axes.margins(x=0.25)
 
@@ -235,6 +261,13 @@ def _shown(value: float, unit: str) -> str:
     if unit == "bytes":
         return f"{value / 1e6:,.4g} MB"
     if unit == "s":
-        return f"{value / 60:,.3g} min" if value < 7_200 else f"{value / 3600:,.3g} h"
+        return _lasting(value)
     names = {"ms": " ms", "ops": "/s", "celsius": " °C"}
     return f"{value:,.4g}{names.get(unit, '')}"
+
+
+def _lasting(seconds: float) -> str:
+    for length, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * length or (seconds >= length and seconds % length == 0):
+            return f"{seconds / length:,.3g} {name}"
+    return f"{seconds:,.3g} s"

@@ -14,6 +14,7 @@ at is bounded, not only what is found: a page may hold less than `limit`, even n
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -259,8 +260,7 @@ class History:
                 self._db = self._db or _opened(self._path)
                 return self._db.execute(statement, values).fetchall()
             except sqlite3.Error as error:
-                remedy = "is it a store?" if self._path.exists() else "the historian makes it when it runs"
-                raise HistoryError(f"{self._path}: {error}; {remedy}") from error
+                raise HistoryError(f"{self._path}: {error}; {_remedy(self._path)}") from error
 
 
 def _take(trend: Trend, rows: Sequence[tuple[int, str]], items: list[Datum], limit: int) -> int:
@@ -287,6 +287,14 @@ def count(home: Path, measurement: str) -> int:
     with contextlib.closing(History(home)) as history, contextlib.suppress(HistoryError):
         return history.count(measurement)
     return 0
+
+
+def _remedy(path: Path) -> str:
+    """Return what to do. SQLite makes a file beside a store that nobody has open: its folder has to be ours as well."""
+    mine = os.access(path.parent, os.W_OK | os.X_OK) and (os.access(path, os.R_OK) or not os.path.lexists(path))
+    if os.path.lexists(path.parent) and not mine:
+        return "it is not yours to read: ask as the device's user, or as root"
+    return "is it a store?" if os.path.lexists(path) else "the historian makes it when it runs"
 
 
 def _opened(path: Path) -> sqlite3.Connection:

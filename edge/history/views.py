@@ -125,7 +125,8 @@ LINE: Final = View(name="line", title="Line", panels=(
           text="The factors of an OEE, as far as a device can know them: it knows no shift plan and no ideal cycle."),
     Panel(title="Defect rate", form=Form.CURVES, unit="percentunit", curves=(
         Curve(of=_INSIGHT, fields=("nok",), how=How.SHARE, among=_VERDICTS, by=_PIPELINE),)),
-    Panel(title="Parts by verdict", form=Form.CURVES, curves=_sums(_INSIGHT, *_VERDICTS)),
+    Panel(title="Parts by verdict", form=Form.CURVES, curves=_sums(_INSIGHT, *_VERDICTS),
+          text="Parts in each interval of the picture: the longer the time that is shown, the longer the interval."),
     Panel(title="Rejects by cause", form=Form.PARETO, rows=Rows(
         of=_RESULT, columns=("label", "result_id"), where=("verdict", ("nok",)), count="label", limit=5_000)),
     Panel(title="Last rejects", form=Form.ROWS, width=24, rows=Rows(
@@ -193,7 +194,7 @@ DEVICE: Final = View(name="device", title="Device", panels=(
         Curve(of=_METRIC, fields=("temperature_c",), how=How.HIGH, where=_MACHINE, label="hottest", spare=True),)),
     Panel(title="Memory of each process", form=Form.CURVES, unit="bytes", curves=(
         Curve(of=_METRIC, fields=("resident_bytes",), how=How.HIGH, by=_PROCESS),)),
-    Panel(title="Processor of each process, in cores", form=Form.CURVES, unit="percentunit", curves=(
+    Panel(title="Processor of each process: 100% is one core", form=Form.CURVES, unit="percentunit", curves=(
         Curve(of=_METRIC, fields=("cpu_seconds",), how=How.RATE, by=_PROCESS),)),
     Panel(title="Since each process started", form=Form.CURVES, unit="s", curves=(
         Curve(of=_METRIC, fields=("uptime_seconds",), how=How.LOW, by=_PROCESS),)),

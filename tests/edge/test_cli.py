@@ -15,6 +15,7 @@ import pytest
 
 import edge
 from bus.broker_config import PRODUCTION, device_config
+from edge.cli import make_parser
 from edge.commands import configure, installation, printed
 from edge.commands.doctor import Level, examine
 from edge.commands.watch import kept_from_us, readable
@@ -52,6 +53,27 @@ def test_help_is_quick_and_loads_nothing_large(tmp_path: Path) -> None:
     for large in ("pydantic", "msgspec", "numpy", "asyncio", "rich"):
         assert f"| {large}\n" not in answer.stderr.replace("|   ", "| ")
     assert spent_s < 0.15
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["opcua list", "opcua user ann", "history query", "model list", "drift status", "identity show", "plc check a.csv"],
+)
+def test_the_device_may_be_named_before_and_behind_the_action(words: str) -> None:
+    command, action, *rest = words.split()
+    home = ["--home", "/some/where"]
+    for line in ([command, *home, action, *rest], [command, action, *rest, *home]):
+        assert make_parser().parse_args(line).home == Path("/some/where")
+    assert make_parser().parse_args([command, action, *rest]).home is None
+
+
+def test_a_user_of_the_demo_is_refused_with_where_users_are_kept(tmp_path: Path, device: Path) -> None:
+    shutil.copytree(device, tmp_path / "demo" / "device")
+    answer = plantedge("opcua", "user", "ann", work=tmp_path)
+    assert answer.returncode == 1
+    assert "copy edge/sim/demo, and name the copy with --home" in answer.stderr
+    answer = plantedge("opcua", "user", "ann", "--home", device, work=tmp_path)
+    assert 'write users = "users.json" in its [opcua] table' in answer.stderr
 
 
 def test_a_plant_of_ones_own_takes_the_plants_options(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import csv
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -13,13 +14,14 @@ import pytest
 from PIL import Image
 
 from edge.cli import make_parser
-from edge.commands.history import between, length, moment
+from edge.commands.history import between, length, moment, telling_tag
 from edge.history.aggregation import make_all
 from edge.history.curves import Curves, Span
+from edge.history.plots import _heading, _shown, _step_s
 from edge.history.points import Point
-from edge.history.query import History
+from edge.history.query import History, HistoryError
 from edge.history.store import FILE, Store
-from edge.history.views import MODELS, VIEWS, Curve, How
+from edge.history.views import LINE, MODELS, VIEWS, Curve, How
 from schemas.errors import StartError
 
 S = 10**9
@@ -82,11 +84,6 @@ def test_aggregates_are_printed(device: Path, capsys: pytest.CaptureFixture[str]
     assert run(device, *words) == 0
     (line,) = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
     assert (line["samples"], line["mean"]) == (1, 119.0)
-
-
-def test_nothing_is_said_as_such(device: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(device, "query", "--tag", "plc/Nothing") == 1
-    assert "nothing in this time" in capsys.readouterr().err
 
 
 def test_a_range_is_exported_as_csv_oldest_first(device: Path, tmp_path: Path) -> None:
@@ -182,6 +179,126 @@ def test_times_are_read_and_refused_with_what_to_write() -> None:
             moment(wrong)
     with pytest.raises(StartError, match="write 90s"):
         length("90")
-    given = argparse.Namespace(since="2026-01-02", until="2026-01-01", last="1h")
+    given = argparse.Namespace(since="2026-01-02", until="2026-01-01", last="")
     with pytest.raises(StartError, match="ends before"):
         between(given, 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("query", "--tag", "plc/Sped"), "no tag 'Sped' of plc; did you mean Speed"),
+        (("query", "--tag", "pcl/Speed"), "no source 'pcl'; did you mean plc"),
+        (("query", "--tag", "x/Speed"), "no source 'x'; there is plc"),
+        (("query", "--pipeline", "cap"), "no pipeline 'cap'; did you mean caps"),
+        (("query", "--pipeline", "caps", "--field", "totalms"), "no field 'totalms'; did you mean total_ms"),
+        (("query", "--events", "--code", "plc_losst"), "no event 'plc_losst'; did you mean plc_lost"),
+        (("query", "--pipeline", "caps", "--field", "verdict", "--every", "minute"), "verdict has no aggregates"),
+        (("query", "--tag", "plc/Speed", "--every", "minute", "--from", "2001-01-01", "--to", "2001-01-02"),
+         "after their minute is over"),
+        (("query", "--tag", "plc/Speed", "--from", "2001-01-01", "--to", "2001-01-02"), "nothing in this time"),
+        (("plot", "--from", "2001-01-01", "--to", "2001-01-02"), "nothing in this time"),
+    ],
+)  # fmt: skip
+def test_of_nothing_is_said_why(
+    device: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    assert run(device, *words) == 1
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("query", "--tag", "plc/Speed", "--events"), "--tag and --events: ask for one of them"),
+        (("query", "--field", "score"), "--field score: of which pipeline"),
+        (("query", "--code", "plc_lost"), "add --events"),
+        (("query", "--every", "minute"), "--every of what"),
+        (("query", "--last", "5m"), "--last of what"),
+        (("query", "--limit", "-1"), "--limit -1: write 1 or more"),
+        (("query", "--tag", "plc/Speed", "--last", "5m", "--from", "2026-11-30"), "write one of them"),
+        (("query", "--tag", "plc/Speed", "--last", "0s"), "the range is empty"),
+        (("query", "--tag", "plc/Speed", "--last", "99999999999d"), "nothing is kept for so long"),
+        (("query", "--events", "--every", "minute"), "aggregates are of numbers"),
+        (("export", "--out", "a.csv"), "of what"),
+    ],
+)
+def test_what_can_not_be_asked_is_refused_with_what_to_write(device: Path, words: tuple[str, ...], said: str) -> None:
+    with pytest.raises(StartError, match=said):
+        run(device, *words)
+
+
+def test_a_range_may_be_longer_than_the_store_can_count(device: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(device, "query", "--tag", "plc/Speed", "--from", "1900-01-01", "--to", "9999-12-31", "--limit", "1") == 0
+    assert run(device, "query", "--tag", "plc/Speed", "--last", "9999999d", "--limit", "1") == 0
+    assert "good" in capsys.readouterr().out
+
+
+def test_what_there_is_is_told_to_programs_as_well(device: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(device, "query", "--json") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {"measurement": "result", "points": SECONDS}.items() <= lines[-1].items()
+
+
+@pytest.mark.parametrize("name", ["speed.csv", "speed.parquet"])
+def test_a_file_that_can_not_be_written_is_named(device: Path, tmp_path: Path, name: str) -> None:
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    (tmp_path / name).symlink_to("/dev/full")
+    with pytest.raises(StartError, match=rf"{name} can't be written: .*No space left"):
+        run(device, "export", "--tag", "plc/Speed", "--out", str(tmp_path / name))
+    with pytest.raises(StartError, match=rf"{name} can't be written: .*[Nn]o such file"):
+        run(device, "export", "--tag", "plc/Speed", "--out", str(tmp_path / "nowhere" / name))
+
+
+def test_aggregates_of_two_versions_say_which_is_which(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home = filled(tmp_path / "home")
+    end_ns = NOW_S * S
+    with contextlib.closing(Store(home / "state" / FILE)) as store:
+        text = 'verdict="ok",total_ms=7.0'
+        store.add([Point(f"result,{PLACE},model=m,pipeline=caps,version=2", end_ns - 5 * S, 1, 500, text)])
+        make_all(store, end_ns + 90 * S)
+    words = ("query", "--pipeline", "caps", "--field", "total_ms", "--every", "second", "--json", "--limit", "6")
+    assert run(home, *words) == 0
+    lines = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    assert [line["time"] for line in lines] == sorted((line["time"] for line in lines), reverse=True)
+    (second,) = {line["time"] for line in lines if line["version"] == "2"}
+    assert {line["version"]: line["mean"] for line in lines if line["time"] == second} == {"1": 115.0, "2": 7.0}
+
+
+def test_a_page_of_one_tag_shows_none_that_only_counts(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "state").mkdir(parents=True)
+    reading = f"reading,group=fast,{PLACE},source=plc"
+    with contextlib.closing(Store(home / "state" / FILE)) as store:
+        store.add([Point(reading, (NOW_S + at) * S, 1, at, f"Counter={at}.0,Speed={at % 2}.0") for at in range(9)])
+    with contextlib.closing(History(home)) as history:
+        assert telling_tag(history) == ("plc", "Speed")
+
+
+def test_a_store_of_another_user_is_said_to_be_one(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root reads everything")
+    home = filled(tmp_path / "home")
+    (home / "state").chmod(0)
+    try:
+        with pytest.raises(HistoryError, match="ask as the device's user"):
+            run(home, "query")
+    finally:
+        (home / "state").chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0, "0 s"), (60, "1 min"), (90, "90 s"), (300, "5 min"), (7_200, "2 h"), (172_800, "2 d")]
+)
+def test_a_length_of_time_is_shown_as_a_clock_would(value: float, shown: str) -> None:
+    assert _shown(value, "s") == shown
+
+
+def test_ticks_of_a_length_of_time_are_those_of_a_clock() -> None:
+    assert [_step_s(range_s) for range_s in (6, 350, 3_600, 40_000, 10**8)] == [1, 60, 600, 7_200, 10**8 / 7]
+
+
+def test_how_much_a_sum_is_says_of_which_time() -> None:
+    (panel,) = [panel for panel in LINE.panels if panel.title == "Parts by verdict"]
+    assert _heading(panel, Span(0, 3_600 * S, 120 * S)) == "Parts by verdict, in each 2 min"

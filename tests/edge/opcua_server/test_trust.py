@@ -7,6 +7,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from edge.commands import opcua_trust
 from edge.opcua_server.access import rejected
 from edge.opcua_server.access.trust import (
     Folders,
@@ -17,7 +18,7 @@ from edge.opcua_server.access.trust import (
     split_chain,
     thumbprint,
 )
-from schemas.errors import CertificateRefused
+from schemas.errors import CertificateRefused, StartError
 from tests.opcua_certificates import Party, party, put_list, revocations
 
 ROOT = party("Root", 1, authority=True)
@@ -146,3 +147,19 @@ def test_the_rejected_store_is_bounded_and_the_oldest_gives_way(tmp_path: Path) 
     assert not any(name.startswith("SCADA") for name in names)
     evil = party("../../x/\u00e4", 8)
     assert "/" not in rejected.file_name(evil.certificate)
+
+
+def test_a_file_that_is_not_there_is_named_as_one(tmp_path: Path) -> None:
+    for what in ("client.der", str(tmp_path / "client"), "~/client.pem"):
+        with pytest.raises(StartError, match="there is no file"):
+            opcua_trust.trust(tmp_path, what, users=False, issuer=False)
+    with pytest.raises(StartError, match=r"'9F3A41' names 0 certificates .* and is no file; `plantedge opcua list`"):
+        opcua_trust.trust(tmp_path, "9F3A41", users=False, issuer=False)
+
+
+def test_a_list_that_is_empty_says_how_the_first_comes_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert opcua_trust.show(tmp_path) == 0
+    told = capsys.readouterr().out
+    assert told.count("none yet") == 2
+    assert "connect a client" in told
+    assert "trust --users FILE" in told
