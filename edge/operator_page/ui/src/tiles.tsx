@@ -46,7 +46,7 @@ export function Tiles({ station, seen }: { station: StationView; seen: Snapshot 
           <Shape tone={state.tone} />
           <strong>{state.word}</strong>
         </span>
-        <span class="under why">{`for ${span(now.value - line.since_ms)}${line.why && `: ${line.why}`}`}</span>
+        <span class="under why">{`for ${span(seen.time_ms - line.since_ms)}${line.why && `: ${line.why}`}`}</span>
       </Tile>
       <Tile name="Reject rate" area="rejects" onOpen={open("rejects")}>
         <span class="headline">
