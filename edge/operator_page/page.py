@@ -179,7 +179,8 @@ class OperatorPage:
                 if picture:
                     self.album.put(newest.result_id, picture)
         return Snapshot(
-            time_ms=round(now_s * 1000), heard_ms=round(self._heard_s * 1000), broker=self._process.bus.connected,
+            time_ms=round(now_s * 1000), utc_offset_ms=time.localtime(now_s).tm_gmtoff * 1000,
+            heard_ms=round(self._heard_s * 1000), broker=self._process.bus.connected,
             thumbnails=self.hmi.thumbnails, shift_begin_ms=self.shift.begin_ms,
             shift_end_ms=round(self.shift.end_s * 1000), alarms=list(self._alarms.values()),
             stations=[one.view(now_s, self.album, self.hmi.thumbnails) for one in self.stations.values()],

@@ -146,9 +146,13 @@ class AlarmView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything at one moment. `heard_ms`: when the device's bus last said something; `broker`: whether it can."""
+    """Everything at one moment. `heard_ms`: when the device's bus last said something; `broker`: whether it can.
+
+    `utc_offset_ms`: of the device's own clock, by which its shifts are; a panel may be set to another zone.
+    """
 
     time_ms: int
+    utc_offset_ms: int
     heard_ms: int
     broker: bool
     thumbnails: bool

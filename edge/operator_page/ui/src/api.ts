@@ -11,6 +11,7 @@ export interface SessionView {
 
 export interface Snapshot {
   readonly time_ms: number;
+  readonly utc_offset_ms: number;
   readonly heard_ms: number;
   readonly broker: boolean;
   readonly thumbnails: boolean;

@@ -3,6 +3,7 @@ import { signal } from "@preact/signals";
 import type { SessionView } from "./api";
 
 export const session = signal<SessionView | null | undefined>(undefined); // undefined: not asked yet; null: nobody
+export const ended = signal(false); // it was not the person who ended the session
 
 export class Problem extends Error {
   constructor(
@@ -19,7 +20,10 @@ async function call<T>(path: string, init: RequestInit): Promise<T> {
   });
   if (!answer.ok) {
     const body = (await answer.json().catch(() => ({}))) as { title?: string; detail?: string };
-    if (answer.status === 401 && path !== "/login") session.value = null;
+    if (answer.status === 401 && path !== "/login") {
+      if (session.value) ended.value = true;
+      session.value = null;
+    }
     throw new Problem(answer.status, body.detail ?? body.title ?? `error ${answer.status}`);
   }
   return (answer.status === 204 ? undefined : await answer.json()) as T;

@@ -1,4 +1,5 @@
 // Numbers and times as people read them. What is not known is a dash.
+import { signal } from "@preact/signals";
 import type { Estimate } from "./api";
 
 export const NONE = "–";
@@ -32,7 +33,9 @@ export function span(millis: number): string {
   return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
 }
 
-export const clock = (timeMs: number): string => new Date(timeMs).toLocaleTimeString("en-GB");
+// Shifts are the device's, so times of day are, too: a panel may be set to another zone, or to none.
+export const deviceOffsetMs = signal(0);
+export const clock = (timeMs: number): string => new Date(timeMs + deviceOffsetMs.value).toISOString().slice(11, 19);
 export const hour = (timeMs: number): string => clock(timeMs).slice(0, 5);
 export const title = (name: string): string => name.replaceAll("_", " ");
 export const pictureOf = (id: string): string => `/api/v1/pictures/${encodeURIComponent(id)}`;

@@ -14,16 +14,20 @@ interface Props {
 export function Judged({ station, onDrawn }: Props) {
   const [explained, setExplained] = useState(false);
   const [problem, setProblem] = useState("");
+  const [drawing, setDrawing] = useState<"good" | "reject" | null>(null);
   const { judged } = station;
   const least = Math.min(judged.least, Math.max(1, station.reject));
   const may = session.value?.may_judge === true && session.value.name !== "";
 
   async function draw(kind: "good" | "reject") {
     setProblem("");
+    setDrawing(kind);
     try {
       onDrawn(await post<PartDetail>(`/stations/${encodeURIComponent(station.pipeline)}/draw`, { kind }));
     } catch (error) {
       setProblem(words(error));
+    } finally {
+      setDrawing(null);
     }
   }
 
@@ -31,18 +35,18 @@ export function Judged({ station, onDrawn }: Props) {
     <section class="judged" aria-labelledby="judged-title">
       <h2 id="judged-title">Checked by people</h2>
       <button class="figures" aria-haspopup="dialog" onClick={() => setExplained(true)}>
-        <Figure name="Rejects that were right" of={judged.precision} lacking={`${count(judged.precision.of)} of ${least} judged`}>
+        <Figure name="Rejects that were right" of={judged.precision} lacking={station.reject ? `${count(judged.precision.of)} of ${least} judged` : "no reject yet"}>
           {judged.slanted && "picked by hand"}
         </Figure>
         <Figure name="Bad parts caught" of={judged.recall} lacking={lackingForRecall(judged)} />
       </button>
       {may ? (
         <div class="draws">
-          <button disabled={judged.rejects_waiting === 0} onClick={() => void draw("reject")}>
-            Judge a random reject
+          <button disabled={drawing !== null || judged.rejects_waiting === 0} onClick={() => void draw("reject")}>
+            {drawing === "reject" ? "Drawing…" : "Judge a random reject"}
           </button>
-          <button disabled={judged.drawn_waiting === 0} onClick={() => void draw("good")}>
-            Judge a random good part
+          <button disabled={drawing !== null || judged.drawn_waiting === 0} onClick={() => void draw("good")}>
+            {drawing === "good" ? "Drawing…" : "Judge a random good part"}
           </button>
         </div>
       ) : (

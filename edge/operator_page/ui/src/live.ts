@@ -2,6 +2,7 @@
 import { computed, signal } from "@preact/signals";
 import type { Snapshot, StationView } from "./api";
 import { askSession, session } from "./client";
+import { deviceOffsetMs } from "./format";
 
 const SILENT_MS = 3_000; // the device says something every 0.4 s
 const QUIET_MS = 15_000; // nothing on the device's bus: its processes speak every 2 s
@@ -22,6 +23,12 @@ export const quietFor = computed(() => {
   return quiet > QUIET_MS ? quiet : null;
 });
 
+// In the address too, so that a panel that is loaded again shows what it showed.
+export function choose(pipeline: string): void {
+  chosen.value = pipeline;
+  history.replaceState(null, "", `?pipeline=${encodeURIComponent(pipeline)}`);
+}
+
 let source: EventSource | null = null;
 let heardAt = performance.now();
 let skewMs = 0;
@@ -36,6 +43,7 @@ export function follow(): void {
     heardAt = performance.now();
     now.value = told.time_ms;
     silentFor.value = null;
+    deviceOffsetMs.value = told.utc_offset_ms;
     snapshot.value = told;
   };
   source.onerror = () => {

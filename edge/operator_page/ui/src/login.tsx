@@ -1,11 +1,11 @@
 // The way in: a name and a password, or a link that works once.
 import { useState } from "preact/hooks";
 import type { SessionView } from "./api";
-import { post, session, words } from "./client";
+import { ended, post, session, words } from "./client";
 
 export function Login({ onCancel }: { onCancel?: (() => void) | undefined }) {
   const used = new URLSearchParams(location.search).get("link") === "used";
-  const [problem, setProblem] = useState(used ? "This link is not good any more." : "");
+  const [problem, setProblem] = useState(used ? "This link is not good any more." : ended.value ? "Your session has ended. Log in again." : "");
   const [busy, setBusy] = useState(false);
 
   async function submit(event: SubmitEvent) {
@@ -14,6 +14,7 @@ export function Login({ onCancel }: { onCancel?: (() => void) | undefined }) {
     setBusy(true);
     try {
       session.value = await post<SessionView>("/login", { name: form.get("name"), password: form.get("password") });
+      ended.value = false;
       onCancel?.();
     } catch (error) {
       setProblem(words(error));
@@ -42,7 +43,7 @@ export function Login({ onCancel }: { onCancel?: (() => void) | undefined }) {
           <input name="password" type="password" autocomplete="current-password" required />
         </label>
         <button class="primary" disabled={busy}>
-          Log in
+          {busy ? "Logging in…" : "Log in"}
         </button>
         {onCancel && (
           <button type="button" class="quiet" onClick={onCancel}>

@@ -1,14 +1,16 @@
 // The page's frame: header, banners, the one screen, and what lies over it.
+import { signal } from "@preact/signals";
 import { render } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { PartDetail, StationView } from "./api";
-import { askSession, post, session } from "./client";
+import type { LineState, PartDetail, StationView } from "./api";
+import { askSession, post, session, words } from "./client";
 import { clock, hour, span, title } from "./format";
 import { Judged } from "./judged";
-import { chosen, follow, now, quietFor, silentFor, snapshot, station, unfollow } from "./live";
+import { choose, follow, now, quietFor, silentFor, snapshot, station, unfollow } from "./live";
 import { Login } from "./login";
 import { Part } from "./part";
 import { Newest, Strip } from "./parts";
+import { LINE, Shape } from "./shapes";
 import { next, theme } from "./theme";
 import { Tiles } from "./tiles";
 
@@ -50,15 +52,19 @@ function Header({ onLogin }: { onLogin: () => void }) {
 }
 
 function Stations({ all }: { all: readonly StationView[] }) {
+  const current = station.value?.pipeline;
+  const bar = useRef<HTMLElement>(null);
+  useEffect(() => bar.current?.querySelector("[aria-current]")?.scrollIntoView({ inline: "nearest" }), [current]);
   if (all.length < 2) return <span class="pipeline">{title(all[0]?.pipeline ?? "")}</span>;
   return (
-    <nav aria-label="Pipelines">
-      {all.map(({ pipeline }) => (
+    <nav aria-label="Pipelines" ref={bar}>
+      {all.map(({ pipeline, line }) => (
         <button
           key={pipeline}
-          aria-current={pipeline === station.value?.pipeline ? "page" : undefined}
-          onClick={() => (chosen.value = pipeline)}
+          aria-current={pipeline === current ? "page" : undefined}
+          onClick={() => choose(pipeline)}
         >
+          <Trouble state={line.state} />
           {title(pipeline)}
         </button>
       ))}
@@ -66,8 +72,28 @@ function Stations({ all }: { all: readonly StationView[] }) {
   );
 }
 
+// What is wrong at a station is seen from the others.
+function Trouble({ state }: { state: LineState }) {
+  const { tone, word } = LINE[state];
+  if (tone === "ok" || tone === "calm") return null;
+  return (
+    <>
+      <Shape tone={tone} />
+      <span class="visually-hidden">{word}: </span>
+    </>
+  );
+}
+
+const stillIn = signal(""); // why a logout failed
+
 async function logout() {
-  await post("/logout", {}).catch(() => undefined);
+  try {
+    await post("/logout", {});
+  } catch (error) {
+    stillIn.value = words(error);
+    return;
+  }
+  stillIn.value = "";
   session.value = undefined;
   await askSession(); // a panel goes on looking
 }
@@ -76,6 +102,11 @@ function Banners() {
   const seen = snapshot.value;
   return (
     <div class="banners" role="alert">
+      {stillIn.value && (
+        <p class="banner">
+          <b>You are still logged in.</b> {stillIn.value}.
+        </p>
+      )}
       {silentFor.value !== null && seen && (
         <p class="banner">
           <b>Connection to the device is lost.</b> What you see is {span(now.value - seen.time_ms)} old; it comes back by

@@ -43,29 +43,31 @@ function Body({ detail, onDetail, onProblem }: BodyProps) {
   const { part } = detail;
   const may = session.value?.may_judge === true && session.value.name !== "";
   return (
-    <div class="detail">
-      <Picture part={part} alt={`Picture of ${part.part ? `part ${part.part}` : "the part"}`} class="large" />
-      <div class="about">
-        <p class={`verdict ${part.kind}`}>
-          <KindMark kind={part.kind} />
-          {kindWord(part.kind)}
-          <span class="what">{part.label || "no label"}</span>
-          <span class="score">{part.score.toFixed(3)}</span>
-        </p>
-        <Scores scores={detail.scores} />
-        <dl class="facts">
-          <Fact name="Time" value={clock(part.time_ms)} />
-          <Fact name="Model" value={`${detail.model} ${detail.version}`} />
-          <Fact name="Took" value={`${ms(detail.latency.total)} of ${ms(detail.deadline_ms)} ms${part.late ? ", too late" : ""}`} />
-          {(detail.quality !== "good" || detail.reason) && <Fact name="Quality" value={`${detail.quality} ${detail.reason}`} />}
-        </dl>
-        {may && <Replay id={part.result_id} onProblem={onProblem} />}
+    <>
+      <div class="detail">
+        <Picture part={part} alt={`Picture of ${part.part ? `part ${part.part}` : "the part"}`} class="large" />
+        <div class="about">
+          <p class={`verdict ${part.kind}`}>
+            <KindMark kind={part.kind} />
+            {kindWord(part.kind)}
+            <span class="what">{part.label || "no label"}</span>
+            <span class="score">{part.score.toFixed(3)}</span>
+          </p>
+          <Scores scores={detail.scores} />
+          <dl class="facts">
+            <Fact name="Time" value={clock(part.time_ms)} />
+            <Fact name="Model" value={`${detail.model} ${detail.version}`} />
+            <Fact name="Took" value={`${ms(detail.latency.total)} of ${ms(detail.deadline_ms)} ms${part.late ? ", too late" : ""}`} />
+            {(detail.quality !== "good" || detail.reason) && <Fact name="Quality" value={`${detail.quality} ${detail.reason}`} />}
+          </dl>
+          {may && <Replay id={part.result_id} onProblem={onProblem} />}
+        </div>
       </div>
       <div class="judging">
         {may && detail.changeable && <Judging detail={detail} onDetail={onDetail} onProblem={onProblem} />}
         <Said detail={detail} may={may} />
       </div>
-    </div>
+    </>
   );
 }
 
@@ -129,6 +131,7 @@ function Judging({ detail, onDetail, onProblem }: BodyProps) {
   const said = detail.judgements.at(-1)?.really ?? null;
 
   async function judge(really: Really) {
+    if (really === said) return; // tapped twice: it is said already, and not changed
     setBusy(true);
     onProblem("");
     try {
@@ -151,6 +154,9 @@ function Judging({ detail, onDetail, onProblem }: BodyProps) {
       {choice("bad", "say-bad", good ? "It was bad" : REALLY.bad)}
       {choice("good", "say-good", good ? "Really good" : "It was good")}
       {choice("unsure", "say-unsure", REALLY.unsure)}
+      <p class="visually-hidden" role="status">
+        {busy && "Sending…"}
+      </p>
     </div>
   );
 }

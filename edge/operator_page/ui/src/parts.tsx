@@ -1,9 +1,10 @@
 // The newest part, and the strip of the last rejects.
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import type { PartView, StationView } from "./api";
-import { clock, pictureOf, span } from "./format";
+import { clock, count, pictureOf, span } from "./format";
 import { now } from "./live";
 import { KindMark, kindWord, REALLY } from "./shapes";
+import { useStill } from "./still";
 
 export function Picture({ part, alt, class: name = "" }: { part: PartView; alt: string; class?: string }) {
   const [gone, setGone] = useState("");
@@ -22,9 +23,15 @@ export function Picture({ part, alt, class: name = "" }: { part: PartView; alt: 
 }
 
 export function Newest({ part, onOpen }: { part: PartView | null; onOpen: (id: string) => void }) {
+  const touched = useRef(""); // what was seen when the finger came down; another one may have passed since
   if (!part) return <div class="newest empty">No part has passed since this page began.</div>;
   return (
-    <button class={`newest ${part.kind}`} aria-haspopup="dialog" onClick={() => onOpen(part.result_id)}>
+    <button
+      class={`newest ${part.kind}`}
+      aria-haspopup="dialog"
+      onPointerDown={() => (touched.current = part.result_id)}
+      onClick={(event) => onOpen(event.detail === 0 ? part.result_id : touched.current || part.result_id)}
+    >
       <Picture part={part} alt="" />
       <span class="caption">
         <span class={`verdict ${part.kind}`}>
@@ -43,14 +50,21 @@ export function Newest({ part, onOpen }: { part: PartView | null; onOpen: (id: s
 }
 
 export function Strip({ station, onOpen }: { station: StationView; onOpen: (id: string) => void }) {
-  const parts = station.rejects;
+  const { list, shown: parts, newer, touched, scrolled, release } = useStill(station.rejects);
   return (
     <section class="strip" aria-labelledby="strip-title">
-      <h2 id="strip-title">Last rejects</h2>
+      <header>
+        <h2 id="strip-title">Last rejects</h2>
+        {newer > 0 && (
+          <button class="newer" onClick={release}>
+            {count(newer)} newer
+          </button>
+        )}
+      </header>
       {parts.length === 0 ? (
         <p class="empty">No part was rejected yet.</p>
       ) : (
-        <ul>
+        <ul ref={list} onPointerDown={touched} onScroll={scrolled}>
           {parts.map((part) => (
             <li key={part.result_id}>
               <button class="part" aria-haspopup="dialog" onClick={() => onOpen(part.result_id)}>

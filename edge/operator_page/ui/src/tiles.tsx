@@ -15,14 +15,18 @@ interface TileProps {
   name: string;
   area: string;
   tone?: Tone | undefined;
+  also?: string;
   onOpen: () => void;
   children: ComponentChildren;
 }
 
-function Tile({ name, area, tone, onOpen, children }: TileProps) {
+function Tile({ name, area, tone, also, onOpen, children }: TileProps) {
   return (
     <button class={`tile ${area} ${tone ?? ""}`} aria-haspopup="dialog" onClick={onOpen}>
-      <span class="name">{name}</span>
+      <span class="name">
+        {name}
+        {also && <span class="also">{also}</span>}
+      </span>
       {children}
     </button>
   );
@@ -37,12 +41,12 @@ export function Tiles({ station, seen }: { station: StationView; seen: Snapshot 
   const slow = latency.p99_ms !== null && latency.p99_ms > latency.deadline_ms;
   return (
     <section class="tiles" aria-label="Figures of this shift">
-      <Tile name="Line" area="state" tone={state.tone} onOpen={open("line")}>
+      <Tile name="Line" area="state" tone={state.tone} also={alarms(seen.alarms.length)} onOpen={open("line")}>
         <span class="headline">
           <Shape tone={state.tone} />
           <strong>{state.word}</strong>
         </span>
-        <span class="under">{line.why || `for ${span(now.value - line.since_ms)}`}</span>
+        <span class="under why">{`for ${span(seen.time_ms - line.since_ms)}${line.why && `: ${line.why}`}`}</span>
       </Tile>
       <Tile name="Reject rate" area="rejects" onOpen={open("rejects")}>
         <span class="headline">
@@ -85,7 +89,7 @@ export function Tiles({ station, seen }: { station: StationView; seen: Snapshot 
         </span>
       </Tile>
       <Tile name="Response" area="latency" tone={slow ? "bad" : undefined} onOpen={open("latency")}>
-        <strong>
+        <strong class="measured">
           {ms(latency.p99_ms)}
           {latency.p99_ms !== null && <small> ms</small>}
         </strong>
@@ -102,4 +106,5 @@ export function Tiles({ station, seen }: { station: StationView; seen: Snapshot 
   );
 }
 
+const alarms = (many: number): string => (many === 0 ? "" : many === 1 ? "1 alarm" : `${many} alarms`);
 const short = (value: number | null): string => (value === null ? NONE : String(Math.round(value * 100)));
