@@ -84,7 +84,8 @@ class PahoLink:
         except aiomqtt.MqttCodeError as error:
             code = error.rc.value if isinstance(error.rc, ReasonCode) else 0x80
             refused = BusRefused if code in PERMANENT else BusDisconnected
-            raise refused(f"{self._bus.where} refused {self._bus.client_id}: {reason(code)}") from error
+            who = self._bus.address.username or self._bus.client_id
+            raise refused(f"{self._bus.where} refused {who}: {reason(code)}") from error
         except (aiomqtt.MqttError, OSError) as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):  # aiomqtt keeps the text only
                 raise BusRefused(f"the certificate of {self._bus.where} is not signed by our CA: {error}") from error

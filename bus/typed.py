@@ -119,6 +119,7 @@ class Reader(Generic[M]):
     topic: Topic
     kind: type[M]
     handler: Callable[[M, Delivery], None]
+    unread: Callable[[CodecError, Delivery], None] | None = None  # for who answers what it can't read
     stats: TypedStats = field(default_factory=TypedStats)
     _sources: dict[str, _Source] = field(default_factory=dict[str, _Source])
     _said: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
@@ -137,6 +138,8 @@ class Reader(Generic[M]):
         except CodecError as error:
             self.stats.bad += 1
             self._say_once(delivery.topic, error)
+            if self.unread is not None:
+                self.unread(error, delivery)
             delivery.ack()
             return
         self.stats.messages += 1

@@ -43,7 +43,7 @@ from edge.plc.told import (
 )  # fmt: skip
 from edge.process import Process
 from edge.settings import Source
-from schemas.errors import ConnectorError, SettingsError, WriteRefused
+from schemas.errors import CodecError, ConnectorError, SettingsError, WriteRefused
 from schemas.messages import Decision, Output, Phase, Reading, Reply, Severity, State, Write
 from schemas.topics import DECISION, OUTPUT, READING, REPLY, WRITE
 
@@ -205,6 +205,13 @@ class WritePath:
             key = (origin, write.request_id)
             self._link.submit(WriteJob(key, admitted.tag, admitted.value, admitted.note, write.on_behalf))
 
+    def unread(self, error: CodecError, delivery: Delivery) -> None:
+        """Answer a request that can't be read: whoever asked waits for a word."""
+        origin, reply_to = (WRITE.parse(delivery.topic) or {}).get("origin", ""), delivery.response_topic
+        if reply_to and reply_is_allowed(reply_to, self._process.place, origin):
+            reply = refusal("", f"the request can't be read: {error}")
+            self._send(reply, (reply_to, bytes(delivery.correlation)))
+
     def settle(self, written: Written) -> None:
         """Answer a request that the link has carried out, or could not."""
         job = written.job
@@ -275,7 +282,7 @@ async def main(process: Process) -> None:
         else:
             reporter.take(told)
 
-    await process.read(WRITE, Write, writes.request, source=process.instance)
+    await process.read(WRITE, Write, writes.request, unread=writes.unread, source=process.instance)
     for name in outputs:
         await process.read(DECISION, Decision, _to_link(link, name), pipeline=name)
     gc.collect()

@@ -46,10 +46,11 @@ class Mirror:
 
 
 async def _watch(process: Process, mirror: Mirror) -> None:
-    """Say whether data flows."""
+    """Say whether data flows, and what keeps a sink from passing it on."""
     flow = Flow(lambda: mirror.seen)
     while True:
-        process.report(*await flow.look())
+        state, why = await flow.look()
+        process.report(state, "; ".join(filter(None, (why, *(sink.trouble() for sink in mirror.sinks)))))
 
 
 async def main(process: Process) -> None:

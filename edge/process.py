@@ -33,7 +33,7 @@ from edge.host.race import first_of
 from edge.host.traffic import Traffic
 from edge.processes import Lane, ProcessRow, row
 from edge.settings import Settings, load_settings
-from schemas.errors import PlantEdgeError, SettingsError
+from schemas.errors import CodecError, PlantEdgeError, SettingsError
 from schemas.messages import ConfigState, Event, Message, Phase, Severity, State, Status
 from schemas.topics import CONFIG_STATE, EVENT, STATUS, Topic
 
@@ -88,16 +88,17 @@ class Process:
         *,
         bus: Bus | None = None,
         manual_ack: bool = False,
+        unread: Callable[[CodecError, Delivery], None] | None = None,
         **fields: str,
     ) -> Reader[M]:
-        """Subscribe to one of the row's topics of this device.
+        """Subscribe to one of the row's topics of this device; `unread` hears of what can't be read.
 
         Raises:
             TypeError: the second table does not say that this process reads it.
         """
         if topic not in self.row.subscribes:
             raise TypeError(f"{self.row.name} does not read {topic.key}; see edge/processes.py")
-        reader: Reader[M] = Reader(topic, kind, handler)
+        reader: Reader[M] = Reader(topic, kind, handler, unread)
         self._traffic.heard(topic, reader.stats)
         await reader.attach(bus or self.bus, self.place, manual_ack=manual_ack, **fields)
         return reader

@@ -81,8 +81,8 @@ class Line:
                 assert time.monotonic() < end, self.device.log("hmi")
                 await asyncio.sleep(0.05)
 
-    def part(self, verdict: Verdict = Verdict.OK, **other: Any) -> str:
-        """One part passes: its frame, its result, its output. Returns the result's id."""
+    def part(self, verdict: Verdict = Verdict.OK, *, seen: bool = True, **other: Any) -> str:
+        """One part passes: its frame if it was `seen`, its result, its output. Returns the result's id."""
         seq = next(self.seq)
         made = result(seq, verdict, **other)
         shade = 200 if verdict is Verdict.OK else 90
@@ -97,7 +97,8 @@ class Line:
             pipeline="inspect", result_id=made.result_id, part_id=made.part_id, verdict=verdict, failsafe=False,
             actuate_ms=2, total_ms=8, late=False, time_ns=time.time_ns(), epoch=1, seq=seq,
         )  # fmt: skip
-        self.users["camera-cam1"].say(FRAME, frame, stream="cam1")
+        if seen:
+            self.users["camera-cam1"].say(FRAME, frame, stream="cam1")
         self.users["runtime-safety"].say(RESULT, made, pipeline="inspect")
         self.users["connect-plant"].say(OUTPUT, output, pipeline="inspect")
         return made.result_id

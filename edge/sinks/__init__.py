@@ -34,6 +34,10 @@ class Sink(Protocol):
         """Take one event."""
         ...
 
+    def trouble(self) -> str:
+        """Say what keeps it from passing on, "" for nothing."""
+        ...
+
     async def run(self) -> None:
         """Do what needs time (ticks, connections) until cancelled."""
         ...

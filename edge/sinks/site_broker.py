@@ -48,6 +48,7 @@ class SiteBrokerSink:
         self._changes = TagChanges(source_tags(process.settings, process.home))
         self._waiting = Waiting(settings.keep)
         self._epoch, self._seqs = time.time_ns(), dict[str, int]()
+        self._trouble = ""
         self._ended, self._news = asyncio.Event(), asyncio.Event()
         self._online = process.metrics.gauge(names.SITE_ONLINE)
         self._queued = process.metrics.gauge(names.SITE_WAITING)
@@ -68,6 +69,10 @@ class SiteBrokerSink:
     def event(self, event: Event) -> None:
         """Let an event wait for its delivery."""
         self._wait(self._told(MES_EVENT, mes_event(event), kind=event.code))
+
+    def trouble(self) -> str:
+        """Say why the broker can't be reached."""
+        return self._trouble
 
     def _wait(self, message: Told) -> None:
         self._waiting.add(message)
@@ -90,11 +95,12 @@ class SiteBrokerSink:
             try:
                 await self._session(server)
                 backoff.reset()
-                why = "the session ended"
+                why = f"{server}: the session ended"
             except (BusError, OSError) as error:
                 why = str(error)
+            self._trouble = f"site broker: {why}"
             if why != told:
-                log.warning("site broker: %s: %s; results and events wait meanwhile", server, why)
+                log.warning("%s; results and events wait meanwhile", self._trouble)
             turn, told = turn + 1, why
             await asyncio.sleep(backoff.take())
 
@@ -109,6 +115,7 @@ class SiteBrokerSink:
         ) as bus:
             self._ended.clear()  # attempts that failed
             self._online.set(1)
+            self._trouble = ""
             try:
                 self._changes.forget()
                 await self._talk(bus)

@@ -110,6 +110,10 @@ class SparkplugSink:
         if self._bus is None or not self._bus.publish(message.topic, message.payload):
             self._rebirth = True
 
+    def trouble(self) -> str:
+        """Say why the host can't be told."""
+        return self._trouble
+
     # -- sessions -----------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -121,11 +125,12 @@ class SparkplugSink:
                 if await self._session(server):
                     backoff.reset()
                     told = ""
-                why = "the session ended"
+                why = f"{server}: the session ended"
             except (BusError, OSError) as error:
                 why = str(error)
+            self._trouble = f"sparkplug: {why}"
             if why != told:
-                log.warning("sparkplug: %s: %s; what happens meanwhile is kept", server, why)
+                log.warning("%s; what happens meanwhile is kept", self._trouble)
             turn, told = turn + 1, why
             await asyncio.sleep(backoff.take())
 
@@ -146,7 +151,7 @@ class SparkplugSink:
                 await self._listen(bus)
                 if not await self._host_is_there():
                     return False
-                self._bus = bus
+                self._bus, self._trouble = bus, ""
                 await self._talk()
                 return True
             finally:
@@ -171,6 +176,7 @@ class SparkplugSink:
         """Wait for the primary host's word; with several servers not for ever."""
         if not self._settings.primary_host:
             return True
+        self._trouble = f"sparkplug: the primary host {self._settings.primary_host} is not there"
         waits = [asyncio.ensure_future(event.wait()) for event in (self._host, self._ended)]
         try:
             limit = HOST_WAIT_S if len(self._settings.servers) > 1 else None

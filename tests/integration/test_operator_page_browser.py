@@ -106,6 +106,13 @@ async def test_labels_of_a_model_are_text_and_nothing_else(line: Line, browser: 
     assert await page.title() == "PlantEdge line"
 
 
+async def test_who_judges_a_part_without_a_picture_is_told_so(line: Line, browser: Browser) -> None:
+    line.part(Verdict.NOK, seen=False)
+    page = await opened(browser, line)
+    await page.locator(".strip .part").first.click()
+    await expect(page.locator(".judging .hint")).to_contain_text("There is no picture of it")
+
+
 async def test_a_lost_connection_is_said_with_its_age_and_heals(line: Line, browser: Browser) -> None:
     await line.parts(Verdict.OK)
     page = await opened(browser, line)

@@ -294,9 +294,13 @@ async def test_a_broker_that_refuses_us_holds_nobody_up_and_is_tried_again(
         await say["result"].deliver(result(1))
         await heard.until(lambda one: one.part_id == 1)
         await asyncio.to_thread(_until, lambda: "refused" in device.log("mirror"))
+        said = await local.hear(STATUS, process="mirror")
+        await said.until(lambda status: "refused edge1" in status.reason)
         async with mes() as site:
             device.write("identity/site.password", PASSWORDS["edge1"])
             await site.until(lambda: [one["part_id"] for one in site.of("mes/result/caps")] == [1])
+        told = len(said.all)
+        await said.until(lambda status: status in said.all[told:] and "site broker" not in status.reason)
     assert PASSWORDS["edge1"] not in device.log("mirror") and "wrong" not in device.log("mirror")
 
 

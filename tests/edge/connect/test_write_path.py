@@ -101,7 +101,9 @@ async def refuse_foreign_replies_and_names(made: Any, wait_until: Any) -> None:
     audit = (await wait_until(lambda: made.seen.events_of("write_refused")[before:], "audit"))[0]
     assert "response topic" in audit.args["reason"] and audit.args["request_id"] == "r7"
     made.mes.publish(WRITE.name(PLACE, source="plant", origin="mes2"), payload("Line.SpeedSetpoint", 300, "r8"), qos=1)
-    made.mes.publish(name, b"not json", qos=1)
+    answer = await made.mes.request(name, b"not json", reply_to=REPLY.name(PLACE, origin="mes1"), timeout_s=5)
+    assert "can't be read" in msgspec.json.decode(answer.payload, type=Reply).reason
+    made.mes.publish(name, b"not json", qos=1, response_topic=REPLY.name(PLACE, origin="mes2"))
     assert (await ask(made.mes, "Line.SpeedSetpoint", 510, "r9")).ok, "it lives on after rubbish"
     assert not [e for e in made.seen.events if e.args.get("request_id") == "r8"]
 

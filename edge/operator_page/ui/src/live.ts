@@ -5,7 +5,7 @@ import { askSession, session } from "./client";
 import { deviceOffsetMs } from "./format";
 
 const SILENT_MS = 3_000; // the device says something every 0.4 s
-const QUIET_MS = 15_000; // nothing on the device's bus: its processes speak every 2 s
+const QUIET_MS = 6_000; // nothing on the device's bus: its processes speak every 2 s
 
 export const snapshot = signal<Snapshot | null>(null);
 export const chosen = signal(new URLSearchParams(location.search).get("pipeline") ?? "");

@@ -28,7 +28,7 @@ export function Part({ id, drawn, onClose }: Props) {
         </p>
       )}
       {!detail && !problem && <p class="waiting">Loading…</p>}
-      {detail && <Body detail={detail} onDetail={setDetail} onProblem={setProblem} />}
+      {detail && <Body key={detail.part.result_id} detail={detail} onDetail={setDetail} onProblem={setProblem} />}
     </Dialog>
   );
 }
@@ -42,10 +42,11 @@ interface BodyProps {
 function Body({ detail, onDetail, onProblem }: BodyProps) {
   const { part } = detail;
   const may = session.value?.may_judge === true && session.value.name !== "";
+  const [gone, setGone] = useState(false);
   return (
     <>
       <div class="detail">
-        <Picture part={part} alt={`Picture of ${part.part ? `part ${part.part}` : "the part"}`} class="large" />
+        <Picture part={part} alt={`Picture of ${part.part ? `part ${part.part}` : "the part"}`} class="large" onGone={() => setGone(true)} />
         <div class="about">
           <p class={`verdict ${part.kind}`}>
             <KindMark kind={part.kind} />
@@ -65,7 +66,7 @@ function Body({ detail, onDetail, onProblem }: BodyProps) {
       </div>
       <div class="judging">
         {may && detail.changeable && <Judging detail={detail} onDetail={onDetail} onProblem={onProblem} />}
-        <Said detail={detail} may={may} />
+        <Said detail={detail} may={may} seen={part.picture && !gone} />
       </div>
     </>
   );
@@ -161,7 +162,7 @@ function Judging({ detail, onDetail, onProblem }: BodyProps) {
   );
 }
 
-function Said({ detail, may }: { detail: PartDetail; may: boolean }) {
+function Said({ detail, may, seen }: { detail: PartDetail; may: boolean; seen: boolean }) {
   const last = detail.judgements.at(-1);
   if (last) {
     const changes = detail.judgements.length - 1;
@@ -173,6 +174,9 @@ function Said({ detail, may }: { detail: PartDetail; may: boolean }) {
       </p>
     );
   }
-  if (detail.changeable) return <p class="hint">{may ? "Nobody has judged this part yet." : ""}</p>;
+  if (detail.changeable) {
+    const unseen = seen ? "" : " There is no picture of it (any more): say what you know of the part, or that you can't tell.";
+    return <p class="hint">{may ? `Nobody has judged this part yet.${unseen}` : ""}</p>;
+  }
   return <p class="hint">{detail.part.kind === "good" ? "Good parts are judged only as they are drawn at random." : "It can't be judged: it gave no verdict, or its shift has ended."}</p>;
 }

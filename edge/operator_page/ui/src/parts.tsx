@@ -6,7 +6,14 @@ import { now } from "./live";
 import { KindMark, kindWord, REALLY } from "./shapes";
 import { useStill } from "./still";
 
-export function Picture({ part, alt, class: name = "" }: { part: PartView; alt: string; class?: string }) {
+interface PictureProps {
+  part: PartView;
+  alt: string;
+  class?: string;
+  onGone?: () => void; // where there is none, or no more
+}
+
+export function Picture({ part, alt, class: name = "", onGone }: PictureProps) {
   const [gone, setGone] = useState("");
   if (!part.picture || gone === part.result_id) {
     return (
@@ -17,7 +24,15 @@ export function Picture({ part, alt, class: name = "" }: { part: PartView; alt: 
   }
   return (
     <span class={`picture ${name}`}>
-      <img src={pictureOf(part.result_id)} alt={alt} draggable={false} onError={() => setGone(part.result_id)} />
+      <img
+        src={pictureOf(part.result_id)}
+        alt={alt}
+        draggable={false}
+        onError={() => {
+          setGone(part.result_id);
+          onGone?.();
+        }}
+      />
     </span>
   );
 }
