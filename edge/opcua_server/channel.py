@@ -59,6 +59,7 @@ POLICIES: Final = [
 ]
 SMALLEST_BUFFER: Final = 8192  # OPC 10000-6, 7.1.2.3
 SMALLEST_NONCE: Final = 32
+_HEAD_BYTES: Final = 8  # of any message: its kind, and its length
 LONGEST_REASON: Final = 200  # some quote what the peer sent
 _CREATE: Final = ObjectIds.CreateSessionRequest_Encoding_DefaultBinary
 _ACTIVATE: Final = ObjectIds.ActivateSessionRequest_Encoding_DefaultBinary
@@ -234,7 +235,10 @@ def _check_hello(hello: Any) -> None:
 
 
 class Connection(OPCUAProtocol):
-    """One connection: nothing longer than a chunk is waited for, and who does not read is not served."""
+    """One connection: nothing longer than a chunk is waited for, and who does not read is not served.
+
+    Requests that come faster than they are answered wait where they come from: asyncua would end the connection.
+    """
 
     def __init__(self, door: Door, core: Core, **fields: Any) -> None:
         """Begin before there is a transport."""
@@ -242,6 +246,7 @@ class Connection(OPCUAProtocol):
         self._core, self._door = core, door
         self._writable = asyncio.Event()
         self._writable.set()
+        self._held = bytearray()  # what has come and is not queued yet
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Serve it, unless there are too many."""
@@ -263,11 +268,31 @@ class Connection(OPCUAProtocol):
             self.closing_tasks.remove(closed)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; asyncua would collect up to the 4 GB that a header may announce."""
-        super().data_received(data)
-        if len(self._buffer) >= 8 and struct.unpack_from("<I", self._buffer, 4)[0] > CHUNK_BYTES:
-            self._buffer = b""
-            self.cut()
+        """Take bytes."""
+        self._held += data
+        self._queue_whole()
+
+    def _queue_whole(self) -> None:
+        """Queue messages as they become whole, as many as may wait; while more have come, read no further."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        while len(self._held) >= _HEAD_BYTES and not self.messages.full():
+            size = struct.unpack_from("<I", self._held, 4)[0]
+            if not _HEAD_BYTES <= size <= CHUNK_BYTES:  # asyncua would collect up to 4 GB
+                self.cut()
+                return
+            if len(self._held) < size:
+                break
+            super().data_received(bytes(self._held[:size]))
+            if self._buffer:  # not what it announced
+                self.cut()
+                return
+            del self._held[:size]
+        if self.messages.full():
+            transport.pause_reading()
+        else:
+            transport.resume_reading()
 
     def holds(self) -> bool:
         """Whether the lists still let in this client and its user."""
@@ -290,6 +315,7 @@ class Connection(OPCUAProtocol):
             self.transport.abort()
 
     async def _process_one_msg(self, header: Any, buf: Buffer) -> bool:
+        self._queue_whole()  # there is room now
         if not self._writable.is_set():
             try:
                 async with asyncio.timeout(READS_AGAIN_S):

@@ -21,6 +21,7 @@ from asyncua.ua.uaerrors import BadSecurityModeRejected, BadServiceUnsupported, 
 
 from bus.mosquitto import free_port
 from edge.opcua_server.access.trust import CLIENTS, Folders
+from edge.opcua_server.limits import WAITING_REQUESTS
 from edge.security.passwords import hash_password
 from schemas.messages import State
 from schemas.topics import EVENT, STATUS
@@ -248,6 +249,19 @@ async def test_a_session_is_its_clients_alone(server: Server) -> None:
     await thief.disconnect()
     assert "urn:plantedge:device" in await first.get_namespace_array()
     await first.disconnect()
+
+
+async def test_a_client_that_asks_faster_than_it_is_answered_has_all_its_answers(server: Server) -> None:
+    client = await server.client()
+    await client.connect()
+    asked = [
+        client.get_node(ua.NodeId(ua.ObjectIds.Server_NamespaceArray)).read_value()
+        for _ in range(20 * WAITING_REQUESTS)
+    ]
+    answers = await asyncio.gather(*asked)
+    assert all("urn:plantedge:device" in answer for answer in answers)
+    await client.load_data_type_definitions()  # hundreds of requests at a time
+    await client.disconnect()
 
 
 async def test_a_client_that_stops_reading_costs_no_memory_and_nobody_else(server: Server) -> None:
