@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asyncua import Client, ua
+from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from pymodbus.client import ModbusTcpClient
 
 from bus.mosquitto import free_port
@@ -310,6 +312,27 @@ async def test_a_result_is_told_shown_and_returned_alike(line: Line, runtime: Us
     (whole,) = await line.node("readDeep", session="observer", nodes=[line.at(f"{MANAGEMENT}/Results/Result1")])
     assert whole["value"]["resultId"] == {"id": made.result_id} and whole["status"] == "Good"
     assert not await line.node("seen", subscription="s", item="other")
+
+
+async def test_asyncuas_client_takes_and_gives_results_as_classes(line: Line, runtime: User) -> None:
+    """As docs/how-to/connect-scada.md has it."""
+    made = result(77)
+    await judge(line, runtime, made)
+    client = Client(line.endpoint, timeout=30.0)
+    client.application_uri = URI
+    client.set_user("observer")
+    client.set_password(PEOPLE["observer"])
+    await client.set_security(SecurityPolicyBasic256Sha256, line.files["certificate"], line.files["key"])
+    async with client:
+        vision = await client.get_namespace_index("http://opcfoundation.org/UA/MachineVision")
+        ua.register_basetype("VisionTrimmedString", ua.NodeId(3017, vision), ua.String)  # type: ignore[no-untyped-call]
+        kinds = await client.load_data_type_definitions()
+        asked = kinds["ResultIdDataType"](Id=made.result_id)
+        management = client.get_node(line.at(MANAGEMENT))
+        method = ua.NodeId(7026, vision)
+        _, found, error = await management.call_method(method, asked, ua.Variant(0, ua.VariantType.Int32))
+    assert error == 0 and type(found) is kinds["ResultDataType"]
+    assert (found.ResultId.Id, found.PartId.Id, found.ResultState) == (made.result_id, str(made.part_id), 1)
 
 
 async def test_a_result_of_the_store_is_found_by_its_id_and_an_unknown_one_is_said_to_be_so(line: Line) -> None:
