@@ -39,6 +39,7 @@ class Deed:
 DEEDS: Final[Mapping[str, Deed]] = MappingProxyType({
     ALARM_HANDLED: Deed("an alarm was acknowledged, confirmed, commented, shelved, disabled or enabled"),
     METHOD_CALLED: Deed("a method of ours was called"),
+    "config_applied": Deed("settings, or the version of a model, were changed", ("origin",)),
     "write_done": Deed("a tag was written", ("on_behalf", "origin")),
     "write_refused": Deed("a tag was not written", ("on_behalf", "origin"), fails=True),
     ACCESS_DENIED: Deed("somebody was refused who has no right to what was asked, or is not who was named", fails=True),
