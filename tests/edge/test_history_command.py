@@ -119,7 +119,7 @@ def test_what_an_extra_brings_is_named_where_it_is_absent(
 @pytest.mark.slow
 @pytest.mark.parametrize("view", [view.name for view in VIEWS])
 def test_every_view_is_drawn_and_shows_something(device: Path, tmp_path: Path, view: str) -> None:
-    assert run(device, "plot", view, "--last", "3m", "--out", str(tmp_path)) == 0
+    assert run(device, "plot", view, "--last", "8h", "--out", str(tmp_path)) == 0
     with Image.open(tmp_path / f"history-{view}.png") as image:
         pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
     assert len(np.unique(pixels, axis=0)) > 50, "it is empty"

@@ -97,7 +97,7 @@ def test_an_answer_for_another_device_is_refused_and_not_installed(home: Path, t
     assert plantedge("identity", "--home", home, "show").returncode == 1
 
 
-def test_an_opcua_user_is_added_without_the_password_in_the_arguments(home: Path) -> None:
+async def test_an_opcua_user_is_added_without_the_password_in_the_arguments(home: Path) -> None:
     short = plantedge("opcua", "--home", home, "user", "scada", said="short\n")
     assert (short.returncode, "at least 8 characters" in short.stderr) == (1, True)
     assert not (home / "users.json").exists()
@@ -106,8 +106,8 @@ def test_an_opcua_user_is_added_without_the_password_in_the_arguments(home: Path
     assert stat.S_IMODE((home / "users.json").stat().st_mode) == 0o600
     assert "correct horse" not in (home / "users.json").read_text()
     people = read_people(OpcUa(users="users.json"), home)
-    assert people.known("scada", "correct horse") is not None
-    assert people.known("scada", "correct house") is None
+    assert await people.known("scada", "correct horse") is not None
+    assert await people.known("scada", "correct house") is None
     plantedge("opcua", "--home", home, "user", "scada", "--remove")
     assert json.loads((home / "users.json").read_text()) == {}
 
