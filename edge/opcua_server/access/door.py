@@ -31,6 +31,7 @@ from edge.opcua_server.access.trust import (
     check_user_use,
     common_name,
     load,
+    split_chain,
     thumbprint,
 )
 from edge.settings import OpcUa
@@ -186,6 +187,6 @@ def _named(token: Any) -> str:
     if isinstance(token, ua.UserNameIdentityToken):
         return str(token.UserName or "")
     if isinstance(token, ua.X509IdentityToken):
-        with contextlib.suppress(ValueError, TypeError):
-            return common_name(x509.load_der_x509_certificate(token.CertificateData))
+        with contextlib.suppress(CertificateRefused, ValueError):
+            return "".join(map(common_name, split_chain(token.CertificateData or b"")[:1]))
     return ""

@@ -130,7 +130,7 @@ def split_chain(data: bytes) -> list[x509.Certificate]:
             raise CertificateRefused("BadCertificateInvalid", "it is not a chain of DER certificates")
         try:
             found.append(x509.load_der_x509_certificate(data[:size]))
-        except ValueError as error:
+        except (ValueError, x509.InvalidVersion) as error:
             raise CertificateRefused("BadCertificateInvalid", f"it can't be read: {error}") from error
         data = data[size:]
     return found
@@ -154,7 +154,10 @@ def read_certificate(path: Path) -> x509.Certificate:
         OSError: it can't be read.
     """
     data = _content(path)
-    return x509.load_pem_x509_certificate(data) if b"-----BEGIN" in data else x509.load_der_x509_certificate(data)
+    try:
+        return x509.load_pem_x509_certificate(data) if b"-----BEGIN" in data else x509.load_der_x509_certificate(data)
+    except x509.InvalidVersion as error:
+        raise ValueError(str(error)) from error
 
 
 def read_list(path: Path) -> x509.CertificateRevocationList:

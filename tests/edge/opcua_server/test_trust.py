@@ -2,22 +2,29 @@
 
 import os
 from pathlib import Path
+from typing import cast
 
 import pytest
+from asyncua import ua
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from edge.commands import opcua_trust
 from edge.opcua_server.access import rejected
+from edge.opcua_server.access.door import Door
+from edge.opcua_server.access.tokens import Proof, TokenRefused
 from edge.opcua_server.access.trust import (
     Folders,
     TrustList,
     check_client_use,
     check_user_use,
+    common_name,
     load,
     split_chain,
     thumbprint,
 )
+from edge.settings import OpcUa
 from schemas.errors import CertificateRefused, StartError
 from tests.opcua_certificates import Party, party, put_list, revocations
 
@@ -25,6 +32,8 @@ ROOT = party("Root", 1, authority=True)
 LINE = party("Line authority", 2, ROOT, authority=True, path_length=0)
 SCADA = party("SCADA", 3)
 ISSUED = party("Issued", 4, LINE)
+VERSION_3 = bytes.fromhex("a003020102")  # as a certificate says it
+PROOF = Proof(cast("RSAPrivateKey", None), b"", b"", encrypted=True)  # a certificate needs no key of ours
 LISTS = (revocations(ROOT), revocations(LINE))
 
 
@@ -111,9 +120,21 @@ def test_a_chain_is_split_and_junk_is_not() -> None:
     leaf, above = (one.certificate.public_bytes(Encoding.DER) for one in (ISSUED, LINE))
     assert split_chain(leaf + above) == [ISSUED.certificate, LINE.certificate]
     assert split_chain(b"") == []
-    for junk in (b"\x30", b"\x30\x84\xff\xff\xff\xff", leaf[:-1], leaf + b"x", b"\x30\x03abc", leaf * 6):
+    later = leaf.replace(VERSION_3, VERSION_3[:-1] + b"\x09", 1)
+    for junk in (b"\x30", b"\x30\x84\xff\xff\xff\xff", leaf[:-1], leaf + b"x", b"\x30\x03abc", leaf * 6, later):
         with pytest.raises(CertificateRefused):
             split_chain(junk)
+
+
+async def test_a_certificate_that_cant_be_read_lets_nobody_in_and_names_nobody(tmp_path: Path) -> None:
+    told: list[tuple[str, str]] = []
+    door = Door(OpcUa(), tmp_path, lambda wanted, by: told.append((wanted, by)))
+    leaf = ISSUED.certificate.public_bytes(Encoding.DER)
+    for data in (leaf.replace(VERSION_3, VERSION_3[:-1] + b"\x09", 1), b"\x30", b"", None, leaf):
+        token = ua.X509IdentityToken(CertificateData=data)
+        with pytest.raises(TokenRefused):
+            await door.admit(token, ua.SignatureData(), PROOF)
+    assert told == [("a login", "")] * 4 + [("a login", common_name(ISSUED.certificate))]
 
 
 def test_folders_are_read_and_what_cannot_be_read_counts_as_not_there(tmp_path: Path) -> None:
