@@ -97,7 +97,7 @@ def _certificates(path: str) -> tuple[x509.Certificate, ...]:
         if _PEM in data:
             return tuple(x509.load_pem_x509_certificates(data))
         return (x509.load_der_x509_certificate(data),)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, x509.InvalidVersion) as error:
         raise ConnectorError(f"{path} is no certificate in PEM or DER ({type(error).__name__})") from error
 
 

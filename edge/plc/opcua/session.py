@@ -61,7 +61,7 @@ _REMEDIES = {
 # What an answer that is none makes asyncua raise, besides its own errors.
 _GARBLED = (
     UaError, struct.error, ValueError, IndexError, KeyError, TypeError, AttributeError, AssertionError,
-    OverflowError, RecursionError,
+    OverflowError, RecursionError, x509.InvalidVersion,
 )  # fmt: skip
 
 

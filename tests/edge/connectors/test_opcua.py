@@ -14,6 +14,7 @@ from asyncua import ua
 from asyncua.common.utils import wait_for
 
 from edge.connectors.opcua import OpcUaConnector, check_address, open_connector, planned
+from edge.plc.opcua import session
 from edge.plc.opcua.session import Session, Terms
 from edge.plc.opcua.values import is_done
 from edge.plc.tags.lists import Access, Native, Tag, coerce
@@ -288,6 +289,16 @@ def test_a_server_that_is_not_trusted_gets_nothing(connect: Connect, server: Opc
 def test_a_server_that_does_not_trust_us_is_said(connect: Connect, server: OpcUaPeer) -> None:
     with pytest.raises(ConnectorError, match="does not trust our certificate"):
         connect(**secured(server, "stranger"))
+
+
+def test_a_server_whose_certificate_cant_be_read_is_a_connector_error(
+    connect: Connect, server: OpcUaPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = session._first
+    version = bytes.fromhex("a003020102")  # 3, as a certificate says it; there is no tenth
+    monkeypatch.setattr(session, "_first", lambda chain: first(chain).replace(version, version[:-1] + b"\x09", 1))
+    with pytest.raises(ConnectorError, match=r"no usable answer \(.*X509 version"):
+        connect(**secured(server))
 
 
 def test_a_file_that_is_no_certificate_is_named(connect: Connect, server: OpcUaPeer, tmp_path: Path) -> None:
